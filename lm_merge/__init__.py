@@ -1,0 +1,21 @@
+"""Compose language models in their representations and see what the composition did."""
+
+from lm_merge import metrics
+from lm_merge.models import HookedLM, IncompatibleModels, PairNotice, load, wrap
+from lm_merge.operators import OPERATORS, Steering
+from lm_merge.recipe import Recipe
+from lm_merge.spaces import LatentMerge
+
+__all__ = [
+    "OPERATORS",
+    "HookedLM",
+    "IncompatibleModels",
+    "LatentMerge",
+    "PairNotice",
+    "Recipe",
+    "Steering",
+    "load",
+    "metrics",
+    "wrap",
+]
+__version__ = "0.1.0"

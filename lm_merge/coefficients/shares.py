@@ -1,0 +1,50 @@
+"""The user's alpha, a number or a gate, as one weight a model: (1 - alpha, alpha x shares)."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Gate = Callable[[Tensor, Tensor], Tensor]
+Alpha = float | Gate
+
+
+def donor_shares(donor_weights: Sequence[float] | None, n_donors: int) -> tuple[float, ...]:
+    """Each donor's part of alpha; they sum to 1. Equal parts unless weights are given.
+
+    Raises ValueError for a wrong number of weights, a negative one, or a sum of zero.
+    """
+    if donor_weights is None:
+        return (1 / n_donors,) * n_donors
+    if len(donor_weights) != n_donors:
+        raise ValueError(
+            f"donor_weights={list(donor_weights)} has {len(donor_weights)} entries for {n_donors} "
+            "donors; give one for each donor"
+        )
+    total = sum(donor_weights)
+    if min(donor_weights) < 0 or total <= 0:
+        raise ValueError(
+            f"donor_weights={list(donor_weights)} must be non-negative and not all zero"
+        )
+    return tuple(weight / total for weight in donor_weights)
+
+
+def alpha_from_lambda(lambda_reg: float) -> float:
+    """The regularised mean's alpha, 1 / (1 + lambda), for a pull to the host of lambda >= 0."""
+    if not lambda_reg >= 0:
+        raise ValueError(f"lambda_reg={lambda_reg} must be at least 0: 0 gives the donors' mean")
+    return 1 / (1 + lambda_reg)
+
+
+def constant_weights(alpha: float, shares: Sequence[float], like: Tensor) -> Float[Tensor, "..."]:
+    """Weights [n_models, 1, ..., 1] for states of the shape of `like` [*batch, d_model]."""
+    weights = torch.tensor([1 - alpha, *(alpha * share for share in shares)], dtype=like.dtype)
+    return weights.to(like.device).view(-1, *(1,) * like.ndim)
+
+
+def gate_weights(
+    alpha: Float[Tensor, "*batch 1"], shares: Sequence[float]
+) -> Float[Tensor, "n_models *batch 1"]:
+    """Weights for an alpha of its own at every token."""
+    return torch.stack([1 - alpha, *(alpha * share for share in shares)])

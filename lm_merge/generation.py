@@ -1,0 +1,140 @@
+"""Text from a model by Hugging Face's `generate`, the same for a model and for a merge."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Prompts = str | Sequence[str] | Tensor
+
+
+@dataclass(frozen=True)
+class EncodedPrompts:
+    """Token ids padded on the left, which of them are real, and the form in which they came."""
+
+    input_ids: Int[Tensor, "batch pos"]
+    attention_mask: Int[Tensor, "batch pos"]
+    form: Literal["text", "texts", "ids"]
+
+
+def require_tokenizer(
+    tokenizer: PreTrainedTokenizerBase | None, name: str
+) -> PreTrainedTokenizerBase:
+    """The tokenizer, or a ValueError that says what a model without one can take."""
+    if tokenizer is None:
+        raise ValueError(
+            f"model {name!r} came without tokenizer files, so it takes token ids only; "
+            "pass a LongTensor, or put the tokenizer's files into its folder"
+        )
+    return tokenizer
+
+
+def chat_prompts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[str]:
+    """Each prompt as a user's turn in the model's chat template, up to where the model speaks."""
+    return [
+        str(
+            tokenizer.apply_chat_template(
+                [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
+            )
+        )
+        for prompt in prompts
+    ]
+
+
+def prepare(
+    tokenizer: PreTrainedTokenizerBase | None,
+    prompts: Prompts,
+    name: str,
+    chat: bool = False,
+    attention_mask: Tensor | None = None,
+) -> EncodedPrompts:
+    """Prompts as one batch of token ids, padded on the left; `chat` applies the chat template first.
+
+    `name` is the model's, for errors; `attention_mask` goes with prompts that are token ids already.
+    Raises ValueError for an empty prompt and TypeError for a mixture of kinds.
+    """
+    if isinstance(prompts, Tensor):
+        return _checked_ids(prompts, attention_mask)
+    texts = [prompts] if isinstance(prompts, str) else list(prompts)
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise TypeError("prompts must be a str, a non-empty list of str, or a LongTensor of ids")
+    tokenizer = require_tokenizer(tokenizer, name)
+    texts = chat_prompts(tokenizer, texts) if chat else texts
+    for index, text in enumerate(texts):
+        if not text:
+            raise ValueError(f"prompts[{index}] is empty; a prompt needs at least one token")
+    padded = tokenizer(
+        texts,
+        return_tensors="pt",
+        padding=len(texts) > 1,
+        padding_side="left",
+        add_special_tokens=not chat,
+    )
+    form = "text" if isinstance(prompts, str) else "texts"
+    return EncodedPrompts(padded["input_ids"], padded["attention_mask"], form)
+
+
+def generate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase | None,
+    prompts: EncodedPrompts,
+    *,
+    max_new_tokens: int | None = None,
+    seed: int | None = None,
+    **hf_arguments: Any,
+) -> Any:
+    """Continue prompts: a text -> the new text, texts -> a list, ids -> ids with the prompt.
+
+    seed: draw samples from this seed and leave torch's own generators as they were. Everything else
+    goes to `transformers`' `generate`.
+    """
+    hf_arguments.setdefault("pad_token_id", _padding_token(model, tokenizer))
+    if "stop_strings" in hf_arguments:
+        hf_arguments.setdefault("tokenizer", tokenizer)
+    with _seeded(seed):
+        output = model.generate(  # pyright: ignore[reportCallIssue]
+            input_ids=prompts.input_ids.to(model.device),
+            attention_mask=prompts.attention_mask.to(model.device),
+            max_new_tokens=max_new_tokens,
+            **hf_arguments,
+        )
+    if prompts.form == "ids":
+        return output
+    assert tokenizer is not None  # text came in through it
+    ids = output if isinstance(output, Tensor) else output.sequences
+    new = tokenizer.batch_decode(ids[:, prompts.input_ids.shape[1] :], skip_special_tokens=True)
+    return new[0] if prompts.form == "text" and len(new) == 1 else new
+
+
+def _checked_ids(ids: Tensor, mask: Tensor | None) -> EncodedPrompts:
+    if ids.ndim != 2 or ids.is_floating_point() or ids.shape[1] == 0:
+        raise ValueError(
+            f"token prompts have shape {tuple(ids.shape)} and dtype {ids.dtype}; "
+            "give integers [batch, pos] with at least one position"
+        )
+    return EncodedPrompts(ids, torch.ones_like(ids) if mask is None else mask, "ids")
+
+
+def _padding_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> int | None:
+    config = model.generation_config
+    if config is not None and config.pad_token_id is not None:
+        return config.pad_token_id
+    if tokenizer is not None and tokenizer.pad_token_id is not None:
+        return tokenizer.pad_token_id
+    end = None if config is None else config.eos_token_id
+    return end[0] if isinstance(end, list) else end
+
+
+@contextmanager
+def _seeded(seed: int | None) -> Iterator[None]:
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,14 @@
+"""Measures of what a merge did to representations: pure functions of tensors."""
+
+from lm_merge.metrics.arcs import arc_deviation, arc_deviation_rad, arc_ratio, midness
+from lm_merge.metrics.cka import CKA, CKAFitter, linear_cka
+
+__all__ = [
+    "CKA",
+    "CKAFitter",
+    "arc_deviation",
+    "arc_deviation_rad",
+    "arc_ratio",
+    "linear_cka",
+    "midness",
+]

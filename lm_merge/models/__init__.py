@@ -1,0 +1,7 @@
+"""Models: loading them in two views of one set of weights, and checking that two fit together."""
+
+from lm_merge.models.hooked_lm import HookedLM
+from lm_merge.models.loading import load, wrap
+from lm_merge.models.pair import IncompatibleModels, PairNotice, check_pair
+
+__all__ = ["HookedLM", "IncompatibleModels", "PairNotice", "check_pair", "load", "wrap"]

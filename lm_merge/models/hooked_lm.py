@@ -1,0 +1,178 @@
+"""One language model seen two ways: hooked by TransformerLens, and as plain Hugging Face modules."""
+
+import copy
+import tempfile
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from lm_merge import generation
+from lm_merge.models.twins import parameter_twin
+
+
+class HookedLM:
+    """A model with its tokenizer and two views of one set of weights; made by `load` or `wrap`.
+
+    hooked: TransformerLens model, every hook point, eager attention: for looking.
+    native: plain Hugging Face model over the same parameters: for speed. None where only a
+    HookedTransformer was given.
+    tokenizer: None for a model that came without tokenizer files.
+    source: what `load` was given, for recipes; the name where the model came from memory.
+    """
+
+    def __init__(
+        self,
+        hooked: Any,
+        native: PreTrainedModel | None,
+        tokenizer: PreTrainedTokenizerBase | None,
+        name: str,
+        source: str | None = None,
+    ) -> None:
+        self.hooked = hooked
+        self.native = native
+        self.tokenizer = tokenizer
+        self.name = name
+        self.source = source or name
+        self.merge_attached: Any = None  # the merge whose hooks hang on this model just now
+
+    def __repr__(self) -> str:
+        return (
+            f"HookedLM({self.name!r}, n_layers={self.n_layers}, d_model={self.d_model}, "
+            f"d_vocab={self.d_vocab})"
+        )
+
+    @property
+    def n_layers(self) -> int:
+        return self.hooked.cfg.n_layers
+
+    @property
+    def d_model(self) -> int:
+        return self.hooked.cfg.d_model
+
+    @property
+    def d_vocab(self) -> int:
+        """Rows of the unembedding; may exceed the number of tokens by padding rows."""
+        if self.native is None:
+            return self.hooked.cfg.d_vocab
+        return self.native.get_output_embeddings().weight.shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        return next(iter((self.native or self.hooked).parameters())).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(iter((self.native or self.hooked).parameters())).dtype
+
+    @cached_property
+    def shares_weights(self) -> bool:
+        """Whether the hooked view holds no weight of its own.
+
+        False for families whose bridge copies a weight (GPT-NeoX's fused attention input): there
+        the copy costs its memory, and an edit of the native weight does not show in the hooked view.
+        """
+        if self.native is None:
+            return True
+        own = {parameter.data_ptr() for parameter in self.native.parameters()}
+        return all(parameter.data_ptr() in own for parameter in self.hooked.parameters())
+
+    def native_blocks(self) -> nn.ModuleList:
+        """The transformer blocks of the native view."""
+        return self.native_part("blocks")
+
+    def native_part(self, component: str) -> Any:
+        """A part of the native view by TransformerLens's name: embed, blocks, ln_final, unembed."""
+        assert self.native is not None  # callers have handled a model without native view
+        return self.native.get_submodule(self.hooked.adapter.component_mapping[component].name)
+
+    def generate(
+        self,
+        prompts: generation.Prompts,
+        *,
+        chat: bool = False,
+        attention_mask: Tensor | None = None,
+        **arguments: Any,
+    ) -> Any:
+        """Continue prompts with this model alone: str -> new text, list -> list, ids -> ids."""
+        if self.native is None:
+            raise NotImplementedError(
+                f"model {self.name!r} is a HookedTransformer without native view; "
+                "call its own .hooked.generate"
+            )
+        encoded = generation.prepare(self.tokenizer, prompts, self.name, chat, attention_mask)
+        return generation.generate(self.native, self.tokenizer, encoded, **arguments)
+
+    def to_tokens(
+        self, prompts: str | Sequence[str], *, chat: bool = False
+    ) -> generation.EncodedPrompts:
+        """Token ids and attention mask of prompts, padded on the left."""
+        return generation.prepare(self.tokenizer, prompts, self.name, chat)
+
+
+def from_native(
+    native: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase | None,
+    name: str,
+    source: str | None = None,
+) -> HookedLM:
+    """Add the hooked view: a bridge around a twin of the modules, so that the model given stays whole."""
+    from transformer_lens.model_bridge.sources import build_bridge_from_module
+
+    twin = parameter_twin(native)
+    twin.set_attn_implementation("eager")
+    bridge = build_bridge_from_module(
+        twin,
+        type(native).__name__,
+        hf_config=copy.deepcopy(twin.config),
+        tokenizer=_bridge_tokenizer(tokenizer),
+        model_name=name,
+    )
+    return HookedLM(bridge, native, tokenizer, name, source)
+
+
+def native_of_bridge(bridge: Any) -> PreTrainedModel:
+    """A plain Hugging Face model over a bridge's own parameters.
+
+    Raises ValueError after `enable_compatibility_mode`, which rewrites the weights.
+    """
+    if getattr(bridge, "compatibility_mode", False):
+        raise ValueError(
+            "the TransformerBridge is in compatibility mode, so its weights are no longer the "
+            "model's own; wrap it before enable_compatibility_mode()"
+        )
+    original = bridge.original_model
+    with torch.device("meta"):
+        native = type(original)(copy.deepcopy(original.config))
+    native.config._attn_implementation = "sdpa" if native._supports_sdpa else "eager"
+    parameters = _plain_names(original.named_parameters(remove_duplicate=False))
+    native.load_state_dict(parameters, assign=True, strict=False)
+    native.tie_weights()
+    buffers = _plain_names(original.named_buffers(remove_duplicate=False))
+    for path, buffer in native.named_buffers():
+        parent, _, leaf = path.rpartition(".")
+        if buffer.is_meta:
+            native.get_submodule(parent)._buffers[leaf] = buffers[path]
+    missing = [path for path, tensor in native.named_parameters() if tensor.is_meta]
+    if missing:
+        raise ValueError(f"the TransformerBridge hides weights {missing[:3]}; wrap the model itself")
+    return native.train(original.training)
+
+
+def _plain_names(named: Any) -> dict[str, Tensor]:
+    """Tensors by the names they had before the bridge wrapped their modules."""
+    return {path.replace("._original_component", ""): tensor for path, tensor in named}
+
+
+def _bridge_tokenizer(tokenizer: PreTrainedTokenizerBase | None) -> Any:
+    """A copy for the bridge, which configures the tokenizer it is given and needs it to lie in a folder."""
+    if tokenizer is None:
+        return None
+    if tokenizer.name_or_path:
+        return copy.deepcopy(tokenizer)
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        return AutoTokenizer.from_pretrained(folder)

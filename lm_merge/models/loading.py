@@ -1,0 +1,95 @@
+"""Load a model by folder, hub name or bundled name, or wrap one that is in memory."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from lm_merge.models.hooked_lm import HookedLM, from_native, native_of_bridge
+from lm_merge.zoo.names import BUNDLED
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
+
+
+def load(
+    name_or_path: str | Path,
+    *,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    **hf_arguments: Any,
+) -> HookedLM:
+    """Load a causal language model in both views.
+
+    name_or_path: a folder, a bundled name (tiny-instruct, tiny-thinker, tiny-coder), or a hub name,
+        which is the only case in which anything is fetched.
+    device: the CPU unless given (or `device_map` is); dtype: what the checkpoint's configuration
+        asks for unless given. Neither depends on the machine.
+    hf_arguments: go to `AutoModelForCausalLM.from_pretrained` (device_map, quantization_config, ...).
+
+    A folder without tokenizer files gives a model that takes token ids only. Raises OSError that
+    lists the bundled names if nothing loads under the name.
+    """
+    if isinstance(dtype, str) and not isinstance(getattr(torch, dtype, None), torch.dtype):
+        raise ValueError(f"dtype={dtype!r} is no torch dtype; try float32, bfloat16 or float16")
+    if device is not None and "device_map" in hf_arguments:
+        raise ValueError(f"device={device} and device_map both place the model; give one of them")
+    source = resolve(name_or_path)
+    common = {"revision": revision, "trust_remote_code": trust_remote_code}
+    try:
+        native = AutoModelForCausalLM.from_pretrained(
+            source, dtype="auto" if dtype is None else dtype, **common, **hf_arguments
+        )
+    except OSError as error:
+        raise OSError(
+            f"{str(name_or_path)!r} is no folder with a model, no bundled name "
+            f"({', '.join(BUNDLED)}) and could not be had from the hub: {error}"
+        ) from error
+    if device is not None:
+        native = native.to(device)
+    tokenizer = AutoTokenizer.from_pretrained(source, **common) if _has_tokenizer(source) else None
+    name = str(name_or_path)
+    return from_native(native.eval(), tokenizer, Path(name).name, source=name)
+
+
+def wrap(model: Any, tokenizer: PreTrainedTokenizerBase | None = None) -> HookedLM:
+    """Give both views of a model in memory.
+
+    model: a Hugging Face causal model (it becomes `.native`, unchanged), a TransformerBridge (it
+    becomes `.hooked`), or, with TransformerLens 3.9, a HookedTransformer, which has no native view.
+    Raises TypeError for anything else.
+    """
+    if isinstance(model, PreTrainedModel):
+        return from_native(model, tokenizer, Path(model.name_or_path or "model").name)
+    kind = type(model).__name__
+    if kind == "TransformerBridge":
+        native = native_of_bridge(model)
+        return HookedLM(model, native, tokenizer or model.tokenizer, Path(model.cfg.model_name).name)
+    if kind == "HookedTransformer":
+        return HookedLM(model, None, tokenizer or model.tokenizer, str(model.cfg.model_name))
+    raise TypeError(
+        f"cannot wrap {kind}; give a transformers causal model, a TransformerBridge or a "
+        "HookedTransformer (or use lm_merge.load)"
+    )
+
+
+def resolve(name_or_path: str | Path) -> str:
+    """Folder of a bundled name; anything else unchanged. An existing folder wins over a name."""
+    text = str(name_or_path)
+    if text in BUNDLED and not Path(text).is_dir():
+        return str(BUNDLED[text].path)
+    return text
+
+
+def _has_tokenizer(source: str) -> bool:
+    folder = Path(source)
+    if not folder.is_dir():
+        return True  # on the hub; a missing tokenizer is then an error with its own words
+    return any((folder / name).is_file() for name in TOKENIZER_FILES)

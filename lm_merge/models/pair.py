@@ -1,0 +1,148 @@
+"""Whether two models can share a residual stream, checked before anything is computed."""
+
+import warnings
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import torch
+
+from lm_merge.models.hooked_lm import HookedLM
+from lm_merge.recipe import Tolerance
+
+TOLERANCES: tuple[str, ...] = get_args(Tolerance)
+
+
+class PairNotice(UserWarning):
+    """A difference between two models that is no error but decides how the merge speaks."""
+
+
+class IncompatibleModels(ValueError):
+    """Two models that cannot share a residual stream."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Something in which donor and host differ; `tolerance` is the name under which it is accepted."""
+
+    what: str
+    host_value: Any
+    donor_value: Any
+    tolerance: str | None = None
+
+
+def check_pair(host: HookedLM, donor: HookedLM, accept: Collection[str] = ()) -> tuple[str, ...]:
+    """Check that a donor fits a host; give the notes worth recording.
+
+    accept: differences that keep shapes, by name: rope, norm_eps, special_tokens.
+    Raises IncompatibleModels with both values of every difference that is not accepted. Warns
+    (PairNotice) where chat template, end token or generation settings differ: the host's are used.
+    """
+    unknown = sorted(set(accept) - set(TOLERANCES))
+    if unknown:
+        raise ValueError(f"accept={unknown} is unknown; choose from {', '.join(TOLERANCES)}")
+    differences = list(_differences(host, donor))
+    fatal = [one for one in differences if one.tolerance not in accept]
+    if fatal:
+        raise IncompatibleModels(_message(host, donor, fatal))
+    notes = [f"accepted: {_sentence(one)}" for one in differences]
+    notes += _readout_notes(host, donor)
+    speech = _speech_notes(host, donor)
+    if speech:
+        warnings.warn(
+            f"host {host.name!r} and donor {donor.name!r}: {'; '.join(speech)}",
+            PairNotice,
+            stacklevel=3,
+        )
+    return (*notes, *speech)
+
+
+def _message(host: HookedLM, donor: HookedLM, fatal: list[Difference]) -> str:
+    lines = [f"donor {donor.name!r} does not fit host {host.name!r}:"]
+    for one in fatal:
+        remedy = f" (accept=[{one.tolerance!r}] allows it)" if one.tolerance else ""
+        lines.append(f"  {_sentence(one)}{remedy}")
+    return "\n".join(lines)
+
+
+def _sentence(one: Difference) -> str:
+    return f"{one.what}: host {one.host_value!r}, donor {one.donor_value!r}"
+
+
+def _differences(host: HookedLM, donor: HookedLM) -> Iterator[Difference]:
+    for name in ("d_model", "n_layers"):
+        values = getattr(host, name), getattr(donor, name)
+        if values[0] != values[1]:
+            yield Difference(name, *values)
+    yield from _vocabulary_differences(host, donor)
+    rope = _rope(host), _rope(donor)
+    if rope[0] != rope[1]:
+        yield Difference("RoPE settings", *rope, tolerance="rope")
+    norms = host.hooked.cfg.normalization_type, donor.hooked.cfg.normalization_type
+    if norms[0] != norms[1]:
+        yield Difference("norm type", *norms)
+    eps = host.hooked.cfg.eps, donor.hooked.cfg.eps
+    if eps[0] != eps[1]:
+        yield Difference("norm eps", *eps, tolerance="norm_eps")
+
+
+def _vocabulary_differences(host: HookedLM, donor: HookedLM) -> Iterator[Difference]:
+    if host.tokenizer is None or donor.tokenizer is None:
+        # without tokenizers to compare, only equal embeddings say that ids mean the same
+        if host.d_vocab != donor.d_vocab:
+            yield Difference("d_vocab (no tokenizer to compare)", host.d_vocab, donor.d_vocab)
+        return
+    ours, theirs = host.tokenizer.get_vocab(), donor.tokenizer.get_vocab()
+    if ours != theirs:
+        # an added token is one that a tokenizer holds beside its trained vocabulary
+        added = set(host.tokenizer.get_added_vocab()) | set(donor.tokenizer.get_added_vocab())
+        differing = dict(ours.items() ^ theirs.items())
+        word = min(differing, key=lambda token: (token in added, differing[token]))
+        only_added = all(token in added for token in differing)
+        yield Difference(
+            f"{len(differing)} tokens, for example {word!r} with id",
+            ours.get(word),
+            theirs.get(word),
+            tolerance="special_tokens" if only_added else None,
+        )
+    needed = max(ours.values()) + 1
+    if donor.d_vocab < needed:
+        yield Difference("embedding rows for the host's tokens", needed, donor.d_vocab)
+
+
+def _rope(model: HookedLM) -> Any:
+    """RoPE settings by name; the frequencies' base, the scaling's kind and its numbers."""
+    if model.native is None:
+        return {"rotary_base": getattr(model.hooked.cfg, "rotary_base", None)}
+    config = model.native.config.get_text_config()
+    names = ("rope_parameters", "rope_theta", "rope_scaling", "partial_rotary_factor")
+    return {name: getattr(config, name) for name in names if getattr(config, name, None) is not None}
+
+
+def _readout_notes(host: HookedLM, donor: HookedLM) -> list[str]:
+    if host.native is None or donor.native is None:
+        return []
+    notes = []
+    for component, name in (("unembed", "unembedding"), ("ln_final", "final norm")):
+        ours = host.native_part(component).weight
+        theirs = donor.native_part(component).weight
+        if ours.shape != theirs.shape or not torch.equal(ours, theirs.to(ours)):
+            notes.append(f"the {name} differs; the host's is used")
+    return notes
+
+
+def _speech_notes(host: HookedLM, donor: HookedLM) -> list[str]:
+    notes = []
+    if host.tokenizer is not None and donor.tokenizer is not None:
+        if host.tokenizer.chat_template != donor.tokenizer.chat_template:
+            notes.append("the chat template differs; the host's is used")
+        if host.tokenizer.eos_token != donor.tokenizer.eos_token:
+            notes.append(
+                f"the end token differs (host {host.tokenizer.eos_token!r}, donor "
+                f"{donor.tokenizer.eos_token!r}); the host's is used"
+            )
+    if host.native is not None and donor.native is not None:
+        ours, theirs = host.native.generation_config, donor.native.generation_config
+        if ours is not None and theirs is not None and ours.to_diff_dict() != theirs.to_diff_dict():
+            notes.append("the generation settings differ; the host's are used")
+    return notes

@@ -1,0 +1,27 @@
+"""Steering: a fixed vector per layer added to the stream; no second model, so not in OPERATORS."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Steering:
+    r"""Fixed directions: at layer l the stream $h$ becomes $h + \alpha\,\delta_l$.
+
+    vectors: layer -> vector [d_model]; alpha: how much of it, any real number, 0 for none.
+    """
+
+    vectors: Mapping[int, Float[Tensor, " d_model"]]
+    alpha: float = 1.0
+
+    def add(
+        self, state: Float[Tensor, "*batch d_model"], layer: int
+    ) -> Float[Tensor, "*batch d_model"]:
+        """The steered state, in the state's own dtype; at alpha 0 the tensor itself."""
+        if self.alpha == 0:
+            return state
+        delta = self.vectors[layer].to(state.device).float()
+        return (state.float() + self.alpha * delta).to(state.dtype)

@@ -1,0 +1,5 @@
+"""Spaces: where a merge happens. One context manager and one compatibility check each."""
+
+from lm_merge.spaces.latents import LatentMerge
+
+__all__ = ["LatentMerge"]

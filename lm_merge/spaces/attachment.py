@@ -1,0 +1,71 @@
+"""Hanging a merge's three callbacks on a model, in either of its views, and taking them off."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from lm_merge.models import HookedLM
+from lm_merge.spaces.streams import hidden_of
+
+Begin = Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], Any]
+AtBlock = Callable[[int, Tensor], Tensor | None]
+End = Callable[[], None]
+
+
+@contextmanager
+def attach_native(
+    model: HookedLM, layers: Sequence[int], begin: Begin, at_block: AtBlock, end: End
+) -> Iterator[None]:
+    """Call back before, during (after each named block) and after a forward of the native view.
+
+    What `at_block` gives replaces the block's output, before any hook of the user's own sees it.
+    """
+    blocks = model.native_blocks()
+
+    def block_hook(layer: int) -> Any:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
+            merged = at_block(layer, hidden_of(output))
+            if merged is None:
+                return None
+            return (merged, *output[1:]) if isinstance(output, tuple) else merged
+
+        return hook
+
+    points = {layer: (blocks[layer], block_hook(layer)) for layer in layers}
+    with _hanging(model.native, points, begin, end):
+        yield
+
+
+@contextmanager
+def attach_hooked(
+    model: HookedLM, layers: Sequence[int], begin: Begin, at_block: AtBlock, end: End
+) -> Iterator[None]:
+    """The same on the hooked view, at TransformerLens's hook_resid_post of each named block.
+
+    The hooks stand outside TransformerLens's own bookkeeping, so that `reset_hooks` and the end of a
+    `run_with_hooks` leave them alone.
+    """
+
+    def point_hook(layer: int) -> Any:
+        return lambda module, inputs, output: at_block(layer, output)
+
+    points = {
+        layer: (model.hooked.blocks[layer].hook_resid_post, point_hook(layer)) for layer in layers
+    }
+    with _hanging(model.hooked.original_model, points, begin, end):
+        yield
+
+
+@contextmanager
+def _hanging(
+    root: Any, points: dict[int, tuple[nn.Module, Any]], begin: Begin, end: End
+) -> Iterator[None]:
+    with ExitStack() as stack:
+        handles = [root.register_forward_pre_hook(begin, with_kwargs=True, prepend=True)]
+        stack.callback(lambda: [handle.remove() for handle in handles])
+        for module, hook in points.values():
+            handles.append(module.register_forward_hook(hook, prepend=True))
+        handles.append(root.register_forward_hook(lambda *_: end(), prepend=True))
+        yield

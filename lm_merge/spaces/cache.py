@@ -1,0 +1,68 @@
+"""The key-value cache of a merge: the host's own, with every donor's in tow."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+from transformers import DynamicCache
+
+
+class MergeCache(DynamicCache):
+    """A host's DynamicCache that carries the donors' caches through all that is done to it.
+
+    Whoever crops, reorders, repeats, selects or resets the host's cache (beam search, assisted
+    decoding, prompt lookup) does the same to the donors', so that all stay at the same tokens.
+    """
+
+    donor_caches: list[DynamicCache]
+    merge_id: str  # which merge filled it; another must not go on from it
+    first_merged: int | None  # with positions="last": column of the last prompt token
+
+    @classmethod
+    def adopt(
+        cls, cache: DynamicCache, donor_caches: Sequence[DynamicCache], merge_id: str
+    ) -> "MergeCache":
+        """Make an empty DynamicCache, which its owner goes on holding, into a MergeCache.
+
+        The object stays the same one because `generate` keeps its own reference to it.
+        """
+        assert type(cache) is DynamicCache and cache.get_seq_length() == 0
+        cache.__class__ = cls
+        assert isinstance(cache, cls)
+        cache.donor_caches = list(donor_caches)
+        cache.merge_id = merge_id
+        cache.first_merged = None
+        if any(cache.is_recording_past(layer) for layer in range(len(cache.layers))):
+            for donor_cache in cache.donor_caches:  # assisted decoding asked for it before
+                donor_cache.activate_past_recording()
+        return cache
+
+    def reset(self) -> None:
+        super().reset()
+        self.first_merged = None
+        for cache in self.donor_caches:
+            cache.reset()
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        super().reorder_cache(beam_idx)
+        for cache in self.donor_caches:
+            cache.reorder_cache(beam_idx)
+
+    def crop(self, tokens_to_remove: int) -> None:
+        super().crop(tokens_to_remove)
+        for cache in self.donor_caches:
+            cache.crop(tokens_to_remove)
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        super().batch_repeat_interleave(repeats)
+        for cache in self.donor_caches:
+            cache.batch_repeat_interleave(repeats)
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        super().batch_select_indices(indices)
+        for cache in self.donor_caches:
+            cache.batch_select_indices(indices)
+
+    def activate_past_recording(self) -> None:
+        super().activate_past_recording()
+        for cache in self.donor_caches:
+            cache.activate_past_recording()

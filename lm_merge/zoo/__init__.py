@@ -1,0 +1,1 @@
+"""Bundled tiny models, the tasks they solve, and the script that trains them."""
