@@ -1,19 +1,22 @@
 """Compose language models in their representations and see what the composition did."""
 
-from lm_merge import metrics
+from lm_merge import evaluation, metrics
 from lm_merge.models import HookedLM, IncompatibleModels, PairNotice, load, wrap
 from lm_merge.operators import OPERATORS, Steering
 from lm_merge.recipe import Recipe
-from lm_merge.spaces import LatentMerge
+from lm_merge.spaces import LatentMerge, NonFiniteMerge, compose
 
 __all__ = [
     "OPERATORS",
     "HookedLM",
     "IncompatibleModels",
     "LatentMerge",
+    "NonFiniteMerge",
     "PairNotice",
     "Recipe",
     "Steering",
+    "compose",
+    "evaluation",
     "load",
     "metrics",
     "wrap",

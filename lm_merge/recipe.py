@@ -1,10 +1,10 @@
 """A merge as data: sources, space, operator and weights, in YAML."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Tolerance = Literal["rope", "norm_eps", "special_tokens"]
 
@@ -19,11 +19,12 @@ class ModelSource(BaseModel):
     dtype: str | None = Field(default=None, description="torch dtype by name; None: the checkpoint's")
 
 
-def _named(source: Any) -> Any:
-    return {"model": source} if isinstance(source, str) else source
+Source = str | ModelSource
 
 
-Source = Annotated[ModelSource, BeforeValidator(_named)]
+def as_source(source: Source) -> ModelSource:
+    """A source by name alone as a ModelSource; a ModelSource as it is."""
+    return ModelSource(model=source) if isinstance(source, str) else source
 
 
 class Recipe(BaseModel):
@@ -85,16 +86,5 @@ class Recipe(BaseModel):
     def save(self, path: str | Path) -> Path:
         """Write as YAML; `Recipe.load` gives the same recipe back."""
         path = Path(path)
-        data = self.model_dump(mode="json")
-        for name in ("host", "base"):
-            data[name] = _short(data[name])
-        data["donors"] = [_short(source) for source in data["donors"]]
-        path.write_text(yaml.safe_dump(data, sort_keys=False))
+        path.write_text(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
         return path
-
-
-def _short(source: dict[str, Any] | None) -> Any:
-    if source is None:
-        return None
-    given = {key: value for key, value in source.items() if value is not None}
-    return source["model"] if list(given) == ["model"] else given

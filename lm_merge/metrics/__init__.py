@@ -2,10 +2,13 @@
 
 from lm_merge.metrics.arcs import arc_deviation, arc_deviation_rad, arc_ratio, midness
 from lm_merge.metrics.cka import CKA, CKAFitter, linear_cka
+from lm_merge.metrics.means import ClusteredMean, Mean
 
 __all__ = [
     "CKA",
     "CKAFitter",
+    "ClusteredMean",
+    "Mean",
     "arc_deviation",
     "arc_deviation_rad",
     "arc_ratio",

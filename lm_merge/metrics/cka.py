@@ -21,12 +21,14 @@ class CKA:
     """Linear CKA of two sets of paired rows.
 
     biased: published form, in [0, 1]; debiased: from U-statistics, at most 1, about 0 for
-    independent rows (may fall below); n_rows: how many rows went in.
+    independent rows (may fall below); n_rows: how many rows went in; debiased_standard_error: by
+    leaving out one batch at a time, NaN for fewer than two batches of four rows.
     """
 
     biased: float
     debiased: float
     n_rows: int
+    debiased_standard_error: float
 
 
 class CKAFitter:
@@ -45,6 +47,7 @@ class CKAFitter:
         self._yy = _Moments()
         self._xy = _Moments()
         self._pivots: tuple[Tensor, Tensor] | None = None
+        self._batches: list[tuple[float, float, float]] = []  # HSIC of xy, xx, yy in each batch
 
     @property
     def n_rows(self) -> int:
@@ -58,9 +61,12 @@ class CKAFitter:
         if self._pivots is None:
             self._pivots = x.mean(dim=0), y.mean(dim=0)
         x, y = x - self._pivots[0], y - self._pivots[1]
-        self._xx.add(x, x)
-        self._yy.add(y, y)
-        self._xy.add(x, y)
+        batch = _Moments.of(x, y), _Moments.of(x, x), _Moments.of(y, y)
+        for total, part in zip((self._xy, self._xx, self._yy), batch, strict=True):
+            total.add(part)
+        if len(x) >= MIN_ROWS["debiased"]:
+            xy, xx, yy = (part.hsic("debiased") for part in batch)
+            self._batches.append((xy, xx, yy))
 
     def result(self) -> CKA:
         """CKA of all rows so far; NaN where an estimator is undefined (too few or constant rows)."""
@@ -68,17 +74,31 @@ class CKAFitter:
             biased=self._quotient("biased"),
             debiased=self._quotient("debiased"),
             n_rows=self.n_rows,
+            debiased_standard_error=self._jackknife(),
         )
 
     def _quotient(self, estimator: Estimator) -> float:
         if self.n_rows < MIN_ROWS[estimator]:
             return float("nan")
-        xy, xx, yy = (moments.hsic(estimator) for moments in (self._xy, self._xx, self._yy))
-        return xy / (xx * yy) ** 0.5 if xx > 0 and yy > 0 else float("nan")
+        return _alignment(*(part.hsic(estimator) for part in (self._xy, self._xx, self._yy)))
+
+    def _jackknife(self) -> float:
+        r"""Delete-one-batch standard error of the minibatch form (Nguyen et al. 2021).
+
+        $\sqrt{\frac{B-1}{B}\sum_b(\theta_{-b} - \bar\theta)^2}$, with $\theta_{-b}$ the quotient of the HSICs
+        summed over all batches but b.
+        """
+        n = len(self._batches)
+        if n < 2:
+            return float("nan")
+        batches = torch.tensor(self._batches, dtype=torch.float64)
+        without = (batches.sum(dim=0) - batches).tolist()
+        values = torch.tensor([_alignment(*row) for row in without], dtype=torch.float64)
+        return float(((n - 1) / n * (values - values.mean()).square().sum()).sqrt())
 
 
 def linear_cka(
-    x: Float[Tensor, "n d_x"], y: Float[Tensor, "n d_y"], estimator: Estimator = "debiased"
+    x: Float[Tensor, "n d_x"], y: Float[Tensor, "n d_y"], estimator: str = "debiased"
 ) -> float:
     """Linear CKA of paired rows; `CKAFitter` has the formulas.
 
@@ -93,6 +113,10 @@ def linear_cka(
     return getattr(fitter.result(), estimator)
 
 
+def _alignment(xy: float, xx: float, yy: float) -> float:
+    return xy / (xx * yy) ** 0.5 if xx > 0 and yy > 0 else float("nan")
+
+
 class _Moments:
     """Sums over rows from which either HSIC of linear kernels $k_{ij} = x_i\\cdot x_j$, $l_{ij}$ follows."""
 
@@ -100,8 +124,8 @@ class _Moments:
         self.n_rows = 0
         self.sums: tuple[Tensor, ...] | None = None
 
-    def add(self, x: Tensor, y: Tensor) -> None:
-        self.n_rows += len(x)
+    @classmethod
+    def of(cls, x: Tensor, y: Tensor) -> "_Moments":
         k, n = (x * x).sum(dim=1), (y * y).sum(dim=1)
         terms = (
             x.T @ y,  # cross-product [d_x, d_y]
@@ -113,8 +137,18 @@ class _Moments:
             n @ x,  # sum_i l_ii x_i
             k @ n,  # sum_i k_ii l_ii
         )
-        wide = tuple(term.double() for term in terms)
-        self.sums = wide if self.sums is None else tuple(a + b for a, b in zip(self.sums, wide, strict=True))
+        moments = cls()
+        moments.n_rows = len(x)
+        moments.sums = tuple(term.double() for term in terms)
+        return moments
+
+    def add(self, other: "_Moments") -> None:
+        assert other.sums is not None
+        self.n_rows += other.n_rows
+        if self.sums is None:
+            self.sums = other.sums
+        else:
+            self.sums = tuple(a + b for a, b in zip(self.sums, other.sums, strict=True))
 
     def hsic(self, estimator: Estimator) -> float:
         assert self.sums is not None  # result() has checked the number of rows

@@ -3,5 +3,6 @@
 from lm_merge.models.hooked_lm import HookedLM
 from lm_merge.models.loading import load, wrap
 from lm_merge.models.pair import IncompatibleModels, PairNotice, check_pair
+from lm_merge.models.recording import record_resid_post
 
-__all__ = ["HookedLM", "IncompatibleModels", "PairNotice", "check_pair", "load", "wrap"]
+__all__ = ["HookedLM", "IncompatibleModels", "PairNotice", "check_pair", "load", "record_resid_post", "wrap"]

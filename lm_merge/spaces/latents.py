@@ -13,7 +13,7 @@ from lm_merge.coefficients import Alpha, alpha_from_lambda, donor_shares
 from lm_merge.generation import Prompts, generate, prepare
 from lm_merge.models import HookedLM, check_pair
 from lm_merge.operators import get_operator, needs_base
-from lm_merge.recipe import ModelSource, Recipe
+from lm_merge.recipe import Recipe
 from lm_merge.spaces.attachment import attach_hooked, attach_native
 from lm_merge.spaces.cache import MergeCache
 from lm_merge.spaces.latent_pass import LatentPass, StateMerge
@@ -114,9 +114,9 @@ class LatentMerge:
         if any(callable(alpha) for alpha in self.layers.values()):
             raise ValueError("alpha is a gate, a Python callable; a recipe holds numbers only")
         return Recipe(
-            host=ModelSource(model=self.host.source),
-            donors=tuple(ModelSource(model=donor.source) for donor in self.donors),
-            base=None if self.base is None else ModelSource(model=self.base.source),
+            host=self.host.source,
+            donors=tuple(donor.source for donor in self.donors),
+            base=None if self.base is None else self.base.source,
             operator=self.operator,
             layers=dict(self.layers),  # pyright: ignore[reportArgumentType] # numbers: checked above
             donor_weights=None if self.donor_weights is None else tuple(self.donor_weights),

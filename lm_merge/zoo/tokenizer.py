@@ -1,5 +1,6 @@
 """The bundled models' tokenizer: byte-level BPE in Hugging Face's format, with a chat template."""
 
+import json
 from collections.abc import Iterable
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -39,7 +40,7 @@ def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     )
     tokenizer.train_from_iterator(texts, trainer)
     wrapped = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
+        tokenizer_object=_with_visible_thoughts(tokenizer),
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
         padding_side="left",
@@ -48,3 +49,11 @@ def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     )
     wrapped.chat_template = CHAT_TEMPLATE
     return wrapped
+
+
+def _with_visible_thoughts(tokenizer: Tokenizer) -> Tokenizer:
+    """Make the two thought marks ordinary tokens, which decoding does not leave out."""
+    content = json.loads(tokenizer.to_str())
+    for token in content["added_tokens"]:
+        token["special"] = token["content"] not in ("<think>", "</think>")
+    return Tokenizer.from_str(json.dumps(content))

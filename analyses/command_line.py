@@ -1,0 +1,73 @@
+"""What every analysis does around its `run`: arguments, record, resuming, files."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas as pd
+import plotly.graph_objects as go
+from jsonargparse import ArgumentParser
+from pydantic import BaseModel
+
+from figures import save_figure
+from lm_merge.records import Run, config_hash, find_finished, start_run
+
+ConfigT = TypeVar("ConfigT", bound=BaseModel)
+Tables = dict[str, pd.DataFrame]
+Figure = tuple[str, go.Figure, pd.DataFrame]  # name, figure, the table that it drew
+
+
+def parse_config(
+    config_class: type[ConfigT], argv: Sequence[str] | None, *, prog: str, description: str
+) -> tuple[ConfigT, dict[str, Any]]:
+    """A configuration from the command line, and the part of it that was given.
+
+    Every field is an option; `--config file.yaml` sets fields that later options override.
+    """
+    parser = ArgumentParser(prog=prog, description=description)
+    parser.add_argument("--config", action="config", help="YAML file with any of the options below")
+    parser.add_class_arguments(config_class, as_group=False)
+    everything = parser.parse_args(argv).as_dict()
+    given = parser.parse_args(argv, defaults=False).as_dict()
+    for values in (everything, given):
+        values.pop("config", None)
+    try:
+        return config_class(**everything), given
+    except ValueError as error:  # a check across fields; parser.error leaves with status 2
+        parser.error(str(error))
+
+
+def finished_tables(root: Path, analysis: str, config: BaseModel) -> tuple[Path, Tables] | None:
+    """Folder and tables of a finished run with this very configuration, or None."""
+    folder = find_finished(root, analysis, config_hash(config))
+    if folder is None:
+        return None
+    return folder, {path.stem: pd.read_parquet(path) for path in sorted(folder.glob("*.parquet"))}
+
+
+def run_recorded(
+    analysis: str,
+    config: ConfigT,
+    given: dict[str, Any],
+    *,
+    root: Path,
+    run: Callable[[ConfigT, Run], Tables],
+) -> tuple[Path, Tables]:
+    """Tables of an analysis: those of a finished run with this configuration, else of a new run."""
+    found = finished_tables(root, analysis, config)
+    if found is not None:
+        return found
+    with start_run(analysis, config, root=root, config_given=given) as record:
+        tables = run(config, record)
+        for name, table in tables.items():
+            record.save_table(name, table)
+        return record.folder, tables
+
+
+def save_figures(folder: Path, figures: Sequence[Figure], formats: Sequence[str]) -> list[Path]:
+    """Save each figure with the table it drew."""
+    return [
+        path
+        for name, figure, table in figures
+        for path in save_figure(figure, table, folder, name, formats=formats)
+    ]

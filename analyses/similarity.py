@@ -1,0 +1,251 @@
+"""How the merged stream lies between host and donor, block by block: `python -m analyses.similarity`.
+
+Both parents and the merge read the same prompts. For every block and alpha: midness, arc ratio and
+arc deviation of the merged stream (per token, then averaged), and linear CKA of each two streams
+(rows are tokens). Experiment B of the latent-merging paper (OpenReview ocEoHCrezd).
+"""
+
+import sys
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from pydantic import Field, PositiveInt
+from rich.progress import track
+from sklearn.decomposition import PCA
+from torch import Tensor
+
+from analyses.command_line import Figure, Tables, parse_config, run_recorded, save_figures
+from figures import plot_arc_ratio_by_alpha, plot_residual_paths, plot_similarity_by_layer
+from lm_merge.evaluation import question_set
+from lm_merge.generation import EncodedPrompts
+from lm_merge.metrics import CKAFitter, ClusteredMean, arc_deviation_rad, arc_ratio, midness
+from lm_merge.models import record_resid_post
+from lm_merge.recipe import Recipe, Source
+from lm_merge.records import Run
+from lm_merge.spaces import LatentMerge, compose
+from lm_merge.spaces.positions import last_real
+
+ARC_METRICS = {
+    "midness": midness,
+    "arc_ratio": arc_ratio,
+    "arc_deviation_rad": arc_deviation_rad,
+}
+CKA_PAIRS = (("host", "donor"), ("host", "merged"), ("donor", "merged"))
+N_CATEGORIES = 4
+
+
+class SimilarityConfig(Recipe):
+    """A recipe and on what to measure it; any recipe file serves as `--config`."""
+
+    host: Source = Field(default="tiny-instruct", description="carries the forward pass")
+    donors: tuple[Source, ...] = Field(
+        default=("tiny-thinker",), description="give the other streams; similarity is to the first"
+    )
+    layers: dict[int, float] | tuple[int, ...] = Field(
+        default=(3,), description="blocks whose resid_post is merged, from 0"
+    )
+    alphas: tuple[float, ...] = Field(
+        default=(0.25, 0.5, 0.75),
+        description="weights of the donors to measure; stand in for the recipe's alpha",
+    )
+    prompts: Path | None = Field(
+        default=None, description="text file, one prompt a line; None: the bundled questions"
+    )
+    n_prompts: PositiveInt = Field(default=128, description="how many prompts at most")
+    chat: bool = Field(default=True, description="put prompts into the host's chat template")
+    batch_size: PositiveInt = Field(default=16, description="prompts a forward pass")
+    device: str | None = Field(default=None, description="torch device; None: the CPU")
+    dtype: str | None = Field(default=None, description="torch dtype; None: the checkpoint's")
+    seed: int = Field(default=0, description="of the bundled questions")
+
+
+class StreamComparison:
+    """Accumulates, batch by batch, everything that is measured of one alpha; memory stays flat."""
+
+    def __init__(self, n_layers: int) -> None:
+        self.arcs = {
+            name: [ClusteredMean() for _ in range(n_layers)] for name in ARC_METRICS
+        }
+        self.ckas = {pair: [CKAFitter() for _ in range(n_layers)] for pair in CKA_PAIRS}
+
+    def update(self, streams: dict[str, Tensor], tokens: Tensor) -> None:
+        """Add streams [n_layers, batch, pos, d_model] of host, donor and merged at chosen tokens."""
+        for name, measure in ARC_METRICS.items():
+            for layer, mean in enumerate(self.arcs[name]):
+                host, donor, merged = (streams[key][layer] for key in ("host", "donor", "merged"))
+                values = measure(host, donor, merged).squeeze(-1)
+                mean.update(values.masked_fill(~tokens, torch.nan))
+        for (one, other), fitters in self.ckas.items():
+            for layer, fitter in enumerate(fitters):
+                fitter.update(streams[one][layer][tokens], streams[other][layer][tokens])
+
+    def rows(self) -> Iterable[dict[str, object]]:
+        """Tidy rows: layer, metric, value, standard_error, n."""
+        for name, means in self.arcs.items():
+            for layer, mean in enumerate(means):
+                result = mean.result()
+                yield _row(layer, name, result.value, result.standard_error, result.n)
+        for (one, other), fitters in self.ckas.items():
+            for layer, fitter in enumerate(fitters):
+                cka = fitter.result()
+                error = cka.debiased_standard_error
+                yield _row(layer, f"cka_debiased_{one}_{other}", cka.debiased, error, cka.n_rows)
+                yield _row(layer, f"cka_biased_{one}_{other}", cka.biased, np.nan, cka.n_rows)
+
+
+def _row(layer: int, metric: str, value: float, error: float, n: int) -> dict[str, object]:
+    return {"layer": layer, "metric": metric, "value": value, "standard_error": error, "n": n}
+
+
+class MeanPaths:
+    """Accumulates the mean stream of each model over all tokens, by block."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.n_tokens: dict[str, int] = {}
+
+    def update(self, stream: str, states: Tensor, tokens: Tensor) -> None:
+        """Add states [n_layers, batch, pos, d_model] at chosen tokens."""
+        total = (states * tokens.unsqueeze(-1)).sum(dim=(1, 2)).double().cpu()
+        self.sums[stream] = self.sums.get(stream, torch.zeros_like(total)) + total
+        self.n_tokens[stream] = self.n_tokens.get(stream, 0) + int(tokens.sum())
+
+    def table(self) -> pd.DataFrame:
+        """The paths in their common principal plane: stream, layer, pc1, pc2 and explained shares."""
+        means = {key: (total / self.n_tokens[key]).numpy() for key, total in self.sums.items()}
+        plane = PCA(n_components=2).fit(np.concatenate(list(means.values())))
+        rows = [
+            {"stream": key, "layer": layer, "pc1": float(x), "pc2": float(y)}
+            for key, path in means.items()
+            for layer, (x, y) in enumerate(plane.transform(path))
+        ]
+        explained = plane.explained_variance_ratio_
+        return pd.DataFrame(rows).assign(
+            explained_frac_1=float(explained[0]), explained_frac_2=float(explained[1])
+        )
+
+
+def run(config: SimilarityConfig, record: Run | None = None, *, quiet: bool = True) -> Tables:
+    """Tables "similarity" (layer, alpha, operator, space, metric, value, standard_error, n) and "paths"."""
+    with_alpha = {"layers": tuple(config.layers), "alpha": config.alphas[0]}
+    recipe = Recipe(**{key: getattr(config, key) for key in Recipe.model_fields} | with_alpha)
+    merge = compose(recipe, device=config.device, dtype=config.dtype)
+    if record is not None:
+        record.update(
+            device=str(merge.host.device),
+            dtype=str(merge.host.dtype).removeprefix("torch."),
+            models={model.source: None for model in (merge.host, *merge.donors)},
+            seeds=(config.seed,),
+            notes=merge.notes,
+        )
+    return measure(merge, _batches(merge, config), config.alphas, quiet=quiet)
+
+
+def measure(
+    merge: LatentMerge, batches: Sequence[EncodedPrompts], alphas: Sequence[float], *, quiet: bool
+) -> Tables:
+    """The tables of `run` for a merge at several alphas, on prompts in batches."""
+    n_layers = merge.host.n_layers
+    comparisons = {alpha: StreamComparison(n_layers) for alpha in alphas}
+    paths = MeanPaths()
+    before = merge.alpha
+    for batch in track(batches, "similarity", disable=quiet, transient=True):
+        mask = batch.attention_mask.to(merge.host.device)
+        tokens = last_real(mask, mask.bool()) if merge.positions == "last" else mask.bool()
+        record = partial(_record, tokens=batch.input_ids, mask=mask)
+        streams = {"host": record(merge.host), "donor": record(merge.donors[0])}
+        streams["donor"] = streams["donor"].to(merge.host.device)
+        for key in ("host", "donor"):
+            paths.update(key, streams[key], tokens)
+        for alpha, comparison in comparisons.items():
+            merge.alpha = alpha
+            with merge.hooks():
+                streams["merged"] = record(merge.host)
+            comparison.update(streams, tokens)
+            paths.update(f"merged {alpha:g}", streams["merged"], tokens)
+    merge.alpha = before
+    similarity = pd.DataFrame(
+        [
+            {"alpha": alpha, "operator": merge.operator, "space": "latents", **row}
+            for alpha, comparison in comparisons.items()
+            for row in comparison.rows()
+        ]
+    )
+    return {"similarity": similarity, "paths": paths.table()}
+
+
+def _record(model: object, tokens: Tensor, mask: Tensor) -> Tensor:
+    return record_resid_post(model, tokens, mask).float()  # pyright: ignore[reportArgumentType]
+
+
+def _batches(merge: LatentMerge, config: SimilarityConfig) -> list[EncodedPrompts]:
+    if config.prompts is None:
+        per_category = -(-config.n_prompts // N_CATEGORIES)
+        by_category = [question.prompt for question in question_set(per_category, seed=config.seed)]
+        # one of each category in turn, so that every batch holds all four
+        prompts = [by_category[c * per_category + i] for i in range(per_category) for c in range(N_CATEGORIES)]
+    else:
+        prompts = [line for line in config.prompts.read_text().splitlines() if line.strip()]
+        if not prompts:
+            raise ValueError(f"prompts={config.prompts} holds no line of text")
+    prompts = prompts[: config.n_prompts]
+    return [
+        merge.host.to_tokens(prompts[start : start + config.batch_size], chat=config.chat)
+        for start in range(0, len(prompts), config.batch_size)
+    ]
+
+
+def draw(tables: Tables, merged_layers: Sequence[int]) -> list[Figure]:
+    """The analysis's figures, each with the table it draws."""
+    similarity, paths = tables["similarity"], tables["paths"]
+    by_layer = plot_similarity_by_layer(similarity, merged_layers=merged_layers)
+    return [
+        ("similarity_by_layer", by_layer, similarity),
+        ("arc_ratio_by_alpha", plot_arc_ratio_by_alpha(similarity), similarity),
+        ("residual_paths", plot_residual_paths(paths), paths),
+    ]
+
+
+class SimilarityOptions(SimilarityConfig):
+    """The configuration and where results go."""
+
+    runs: Path = Field(default=Path("runs"), description="folder of the run records")
+    export: Path | None = Field(default=None, description="folder for figures as HTML, PDF, SVG, PNG")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line: measure (or find the finished run), draw, save, say where."""
+    options, given = parse_config(
+        SimilarityOptions, argv, prog="python -m analyses.similarity", description=__doc__ or ""
+    )
+    config = SimilarityConfig(**{key: getattr(options, key) for key in SimilarityConfig.model_fields})
+    folder, tables = run_recorded(
+        "similarity", config, given, root=options.runs, run=partial(run, quiet=False)
+    )
+    figures = draw(tables, tuple(config.layers))
+    save_figures(folder, figures, ("html",))
+    if options.export is not None:
+        save_figures(options.export, figures, ("html", "pdf", "svg", "png"))
+    sys.stdout.write(f"{summary(tables['similarity'])}\ntables and figures: {folder}\n")
+
+
+def summary(similarity: pd.DataFrame) -> str:
+    """One line: where the merge lies at the last block, at the middle alpha measured."""
+    alpha = sorted(similarity.alpha.unique())[similarity.alpha.nunique() // 2]
+    last = similarity[(similarity.layer == similarity.layer.max()) & (similarity.alpha == alpha)]
+    value = last.set_index("metric").value
+    return (
+        f"last block, alpha {alpha:g}: midness {value['midness']:.3f}, "
+        f"arc ratio {value['arc_ratio']:.3f}, "
+        f"debiased CKA host-merged {value['cka_debiased_host_merged']:.3f}, "
+        f"donor-merged {value['cka_debiased_donor_merged']:.3f}, "
+        f"host-donor {value['cka_debiased_host_donor']:.3f}"
+    )
+
+
+if __name__ == "__main__":
+    main()

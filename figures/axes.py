@@ -1,0 +1,39 @@
+"""Axis settings that several figures need: blocks on whole numbers, ranges that do not magnify."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from figures.interval_line import NORMAL_95
+
+MINIMUM_SPAN = 0.02  # a range below this would show rounding as if it were a finding
+
+
+def block_axis(layers: Sequence[int]) -> dict:
+    """Axis over blocks, counted from 0: ticks on whole blocks only, about ten of them."""
+    first, last = int(min(layers)), int(max(layers))
+    span = last - first
+    steps = (1, 2, 4, 5, 10, 20)
+    step = next((step for step in steps if span / step <= 10), 50)
+    return {
+        "title_text": "block (from 0)",
+        "tickmode": "linear",
+        "tick0": 0,
+        "dtick": step,
+        "range": [first - 0.3 - span / 60, last + 0.3 + span / 60],
+    }
+
+
+def value_range(rows: pd.DataFrame) -> list[float] | None:
+    """Range around `value` ± 1.96 `standard_error`, never narrower than MINIMUM_SPAN.
+
+    None, plotly's own choice, where no value is finite.
+    """
+    values = np.asarray(rows["value"], dtype=float)
+    half_width = NORMAL_95 * np.nan_to_num(np.asarray(rows["standard_error"], dtype=float))
+    if not np.isfinite(values).any():
+        return None
+    low, high = float(np.nanmin(values - half_width)), float(np.nanmax(values + half_width))
+    pad = max(0.06 * (high - low), (MINIMUM_SPAN - (high - low)) / 2)
+    return [low - pad, high + pad]

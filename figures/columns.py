@@ -1,0 +1,39 @@
+"""What a table must look like before it is drawn: its columns, and one row per point."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import pandas as pd
+
+
+def require_columns(table: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Raise ValueError that names the missing columns, unless the table has them all and a row."""
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        present = ", ".join(map(str, table.columns)) or "none"
+        raise ValueError(f"table lacks the column(s) {', '.join(missing)}; it has: {present}")
+    if table.empty:
+        raise ValueError("table has no rows; nothing to draw")
+
+
+def require_one_row_per(table: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Raise ValueError that shows the first repeated key, unless `columns` identify every row."""
+    repeated = table.loc[table.duplicated(list(columns)), list(columns)]
+    if len(repeated):
+        key = ", ".join(f"{column}={value!r}" for column, value in repeated.iloc[0].items())
+        raise ValueError(
+            f"table has more than one row for {key}; average or filter (for instance by seed) first"
+        )
+
+
+def distinct(table: pd.DataFrame, column: str) -> list[Any]:
+    """The values of a column without repeats, in order of appearance."""
+    return list(cast(pd.Series, table[column]).unique())
+
+
+def count_phrase(table: pd.DataFrame, unit: str = "") -> str:
+    """Text such as 'n = 1,024 tokens', or 'n = 98–154 questions' where the column `n` varies."""
+    counts = [int(count) for count in distinct(table, "n")]
+    low, high = min(counts), max(counts)
+    amount = f"{low:,}" if low == high else f"{low:,}–{high:,}"
+    return f"n = {amount} {unit}".strip()

@@ -1,0 +1,149 @@
+"""Where in depth a merge lies between host and donor, as small multiples over the blocks."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from figures.axes import block_axis, value_range
+from figures.columns import count_phrase, distinct, require_columns, require_one_row_per
+from figures.interval_line import interval_line
+from figures.legend import add_bottom_legend, legend_names
+from figures.template import (
+    GREY,
+    apply_template,
+    level_colors,
+    operator_level_colors,
+    space_dash,
+)
+
+COLUMNS = ("layer", "alpha", "operator", "space", "metric", "value", "standard_error", "n")
+PANEL_HEIGHT, PANEL_GAP = 195, 84  # pixels
+HOVER = "block %{x}<br>%{y:.4f}"
+
+
+@dataclass(frozen=True)
+class Panel:
+    metric: str
+    title: str
+    unit: str
+
+
+def _panels(estimator: str) -> list[Panel]:
+    cka = f"{estimator} CKA (0 to 1)"
+    return [
+        Panel("midness", "Midness", "cosine with the midpoint"),
+        Panel("arc_ratio", "Arc ratio", "0 = host, 1 = donor"),
+        Panel("arc_deviation_rad", "Arc deviation", "angle (rad)"),
+        Panel(f"cka_{estimator}_host_merged", "CKA, host and merged", cka),
+        Panel(f"cka_{estimator}_donor_merged", "CKA, donor and merged", cka),
+        Panel(f"cka_{estimator}_host_donor", "CKA, host and donor", cka),
+    ]
+
+
+def plot_similarity_by_layer(
+    table: pd.DataFrame, merged_layers: Sequence[int] = (), *, cka_estimator: str = "debiased"
+) -> go.Figure:
+    """One panel per metric, x = block, one line per operator, space and alpha.
+
+    Reads `layer`, `alpha` (donor's weight), `operator`, `space`, `metric`, `value`,
+    `standard_error` (NaN: no interval) and `n` (tokens). A metric that the table lacks has no
+    panel; an undefined value (NaN) leaves a gap. With one operator the colour is alpha; with
+    several it is the operator, darker with alpha. The dash is the space. Thin vertical lines mark
+    `merged_layers`. `cka_estimator` is "debiased" or "biased".
+    """
+    require_columns(table, COLUMNS)
+    present = set(table["metric"])
+    panels = [panel for panel in _panels(cka_estimator) if panel.metric in present]
+    if not panels:
+        known = ", ".join(panel.metric for panel in _panels(cka_estimator))
+        raise ValueError(f"no row of the column metric is one of those drawn here: {known}")
+    drawn = table.loc[table["metric"].isin([panel.metric for panel in panels])]
+    require_one_row_per(drawn, ["metric", "space", "operator", "alpha", "layer"])
+    n_rows = (len(panels) + 1) // 2
+    plot_height = PANEL_HEIGHT * n_rows + PANEL_GAP * (n_rows - 1)
+    figure = make_subplots(
+        rows=n_rows,
+        cols=min(2, len(panels)),
+        subplot_titles=[f"<b>{panel.title}</b>" for panel in panels],
+        horizontal_spacing=0.13,
+        vertical_spacing=PANEL_GAP / plot_height,
+    )
+    figure.update_annotations(font_size=13)
+    styles = _line_styles(drawn)
+    for place, panel in enumerate(panels):
+        rows = drawn.loc[drawn["metric"] == panel.metric]
+        _draw_panel(figure, rows, styles, panel.unit, {"row": place // 2 + 1, "col": place % 2 + 1})
+    _mark_blocks(figure, merged_layers)
+    title, subtitle = _captions(drawn, merged_layers)
+    apply_template(figure, title=title, subtitle=subtitle)
+    return add_bottom_legend(figure, plot_height=plot_height, top=120)
+
+
+def _line_styles(table: pd.DataFrame) -> dict[tuple, dict]:
+    """Name and line of each (operator, space, alpha), in the order of the legend."""
+    operators, spaces = distinct(table, "operator"), distinct(table, "space")
+    several = len(operators) > 1
+    styles = {}
+    for operator in operators:
+        of_operator = table.loc[table["operator"] == operator]
+        alphas = distinct(of_operator, "alpha")
+        colors = operator_level_colors(alphas, operator) if several else level_colors(alphas)
+        for space in spaces:
+            of_space = of_operator.loc[of_operator["space"] == space]
+            for alpha in sorted(distinct(of_space, "alpha")):
+                words = [operator] * several + [space] * (len(spaces) > 1) + [f"α = {alpha:g}"]
+                line = {"color": colors[alpha], "dash": space_dash(space), "width": 2}
+                styles[operator, space, alpha] = {"name": " ".join(words), "line": line}
+    return styles
+
+
+def _draw_panel(
+    figure: go.Figure, rows: pd.DataFrame, styles: Mapping[tuple, dict], unit: str, where: dict
+) -> None:
+    shared = rows.drop_duplicates(["layer", "value", "standard_error"])
+    if len(distinct(rows, "alpha")) > 1 and len(shared) == len(distinct(shared, "layer")):
+        # One curve whatever alpha is, as between host and donor: not a matter of the merge.
+        style = {"name": "every α", "line": {"color": GREY, "width": 2}}
+        trace = interval_line(shared, "layer", **style, hover=HOVER)
+        figure.add_trace(trace.update(showlegend=False), **where)
+    else:
+        in_legend = legend_names(figure)
+        for (operator, space, alpha), style in styles.items():
+            chosen = (rows["operator"] == operator) & (rows["space"] == space)
+            points = rows.loc[chosen & (rows["alpha"] == alpha)]
+            if len(points):
+                trace = interval_line(points, "layer", **style, hover=HOVER)
+                first = style["name"] not in in_legend
+                figure.add_trace(trace.update(showlegend=first), **where)
+    figure.update_yaxes(title_text=unit, range=value_range(rows), **where)
+    figure.update_xaxes(**block_axis(distinct(rows, "layer")), **where)
+
+
+def _mark_blocks(figure: go.Figure, layers: Sequence[int]) -> None:
+    line = {"color": GREY, "width": 1, "dash": "dot"}
+    for layer in layers:
+        figure.add_shape(
+            type="line",
+            x0=layer,
+            x1=layer,
+            y0=0,
+            y1=1,
+            yref="y domain",
+            line=line,
+            row="all",
+            col="all",
+        )
+
+
+def _captions(table: pd.DataFrame, merged_layers: Sequence[int]) -> tuple[str, str]:
+    """Title and subtitle; the subtitle has two short lines, which fit a narrow figure."""
+    operators, spaces = (", ".join(distinct(table, key)) for key in ("operator", "space"))
+    counts = f"{count_phrase(table, 'tokens')} · mean ± 95 % interval over tokens"
+    legend = "α: weight of the donor"
+    if merged_layers:
+        blocks = ", ".join(str(layer) for layer in merged_layers)
+        legend += f" · dotted: merged block{'s' * (len(merged_layers) > 1)} {blocks}"
+    return f"Similarity by block: {operators} in {spaces}", f"{counts}<br>{legend}"

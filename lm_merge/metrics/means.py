@@ -1,0 +1,53 @@
+"""Means over tokens with standard errors that know tokens of one prompt to be alike."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean with its standard error; n values in n_clusters clusters (prompts, say)."""
+
+    value: float
+    standard_error: float
+    n: int
+    n_clusters: int
+
+
+class ClusteredMean:
+    r"""Streams values by cluster; memory does not grow.
+
+    Value: $\bar v = S / N$ with the clusters' sums $s_c$ and counts $n_c$. Standard error:
+    $\frac{1}{N}\sqrt{\frac{C}{C-1}\sum_c(s_c - \bar v n_c)^2}$ (the ratio estimator of cluster
+    sampling, Cochran 1977, section 9A.1), NaN for one cluster. NaN values are undefined and left
+    out of sums and counts.
+    """
+
+    def __init__(self) -> None:
+        self._moments = torch.zeros(5, dtype=torch.float64)  # sums of s, n, s*s, s*n, n*n
+        self._n_clusters = 0
+
+    def update(self, values: Float[Tensor, "cluster n"]) -> None:
+        """Add whole clusters, one a row; NaN where a row holds no value."""
+        wide = values.detach().double()
+        defined = ~wide.isnan()
+        counts = defined.sum(dim=1).double()
+        sums = torch.where(defined, wide, 0.0).sum(dim=1)
+        terms = (sums, counts, sums * sums, sums * counts, counts * counts)
+        self._moments += torch.stack([term.sum() for term in terms]).cpu()
+        self._n_clusters += int((counts > 0).sum())
+
+    def result(self) -> Mean:
+        """Mean of all values so far; NaN if there was none."""
+        total, n, squares, cross, counts = self._moments.tolist()
+        if n == 0:
+            return Mean(float("nan"), float("nan"), 0, 0)
+        mean, clusters = total / n, self._n_clusters
+        error = float("nan")
+        if clusters > 1:
+            spread = max(0.0, squares - 2 * mean * cross + mean * mean * counts)
+            error = (clusters / (clusters - 1) * spread) ** 0.5 / n
+        return Mean(mean, error, int(n), clusters)

@@ -1,0 +1,47 @@
+"""The residual stream of every block, from one forward pass of the native view."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lm_merge.models.hooked_lm import HookedLM
+
+
+def record_resid_post(
+    model: HookedLM,
+    tokens: Int[Tensor, "batch pos"],
+    attention_mask: Int[Tensor, "batch pos"],
+) -> Float[Tensor, "n_layers batch pos d_model"]:
+    """resid_post of all blocks; inside a merge's hooks, the merged one. No gradients.
+
+    Left padding is allowed: positions are counted over real tokens. The head is not computed for
+    more than one position.
+    """
+    states: dict[int, Tensor] = {}
+
+    def keeper(layer: int) -> Any:
+        def keep(module: Any, inputs: Any, output: Any) -> None:
+            states[layer] = output[0] if isinstance(output, tuple) else output
+
+        return keep
+
+    assert model.native is not None
+    handles = [
+        block.register_forward_hook(keeper(layer))
+        for layer, block in enumerate(model.native_blocks())
+    ]
+    try:
+        with torch.no_grad():
+            model.native(
+                input_ids=tokens.to(model.device),
+                attention_mask=attention_mask.to(model.device),
+                position_ids=(attention_mask.cumsum(-1) - 1).clamp(min=0).to(model.device),
+                use_cache=False,
+                logits_to_keep=1,
+            )
+    finally:
+        for handle in handles:
+            handle.remove()
+    return torch.stack([states[layer].to(model.device) for layer in range(model.n_layers)])

@@ -1,0 +1,102 @@
+"""Two views of one set of weights, for every family; loading and wrapping."""
+
+import copy
+
+import pytest
+import torch
+from families import CONFIGS, random_lm, random_model, random_tokens
+from torch.testing import assert_close
+from transformer_lens.model_bridge import TransformerBridge
+from transformer_lens.model_bridge.sources import build_bridge_from_module
+
+import lm_merge as lm
+from lm_merge.models import record_resid_post
+from lm_merge.models.twins import parameter_twin
+
+COPYING_FAMILIES = {"gpt2", "gpt_neox"}  # their bridges hold a second copy of fused attention weights
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_both_views_give_the_models_own_logits(family):
+    model = random_model(family, seed=0)
+    expected = model(random_tokens(2, 9)).logits
+    wrapped = lm.wrap(model)
+    assert wrapped.native is model
+    assert torch.equal(model(random_tokens(2, 9)).logits, expected)  # wrapping changed nothing
+    assert_close(wrapped.hooked(random_tokens(2, 9)), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_an_edit_of_a_weight_shows_in_both_views_and_nothing_is_held_twice(family):
+    wrapped = random_lm(family, 0)
+    before = wrapped.hooked(random_tokens(1, 5))
+    assert wrapped.shares_weights == (family not in COPYING_FAMILIES)
+    with torch.no_grad():
+        wrapped.native_part("unembed").weight.mul_(2.0)
+        wrapped.native_part("ln_final").weight.mul_(1.5)
+    after = wrapped.native(random_tokens(1, 5)).logits
+    assert not torch.allclose(before, after)
+    assert_close(wrapped.hooked(random_tokens(1, 5)), after, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_a_bridge_gets_a_native_view_over_its_own_weights(family):
+    model = random_model(family, seed=0)
+    expected = model(random_tokens(2, 9)).logits
+    bridge = build_bridge_from_module(
+        copy.deepcopy(model), type(model).__name__, hf_config=model.config
+    )
+    assert isinstance(bridge, TransformerBridge)
+    wrapped = lm.wrap(bridge)
+    assert wrapped.hooked is bridge
+    assert_close(wrapped.native(random_tokens(2, 9)).logits, expected, atol=1e-4, rtol=1e-4)
+    pointers = {parameter.data_ptr() for parameter in bridge.original_model.parameters()}
+    assert all(parameter.data_ptr() in pointers for parameter in wrapped.native.parameters())
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_recorded_streams_are_transformer_lenss_resid_post(family):
+    wrapped, tokens = random_lm(family, 0), random_tokens(2, 9)
+    recorded = record_resid_post(wrapped, tokens, torch.ones_like(tokens))
+    _, cache = wrapped.hooked.run_with_cache(tokens)
+    for layer in range(wrapped.n_layers):
+        assert_close(recorded[layer], cache["resid_post", layer], atol=1e-4, rtol=1e-4)
+
+
+def test_a_twin_shares_every_tensor_and_no_hook():
+    model = random_model("qwen2", 0)
+    calls = []
+    model.model.layers[0].register_forward_hook(lambda *_: calls.append(1))
+    twin = parameter_twin(model)
+    ours = {tensor.data_ptr() for tensor in (*model.parameters(), *model.buffers())}
+    assert all(t.data_ptr() in ours for t in (*twin.parameters(), *twin.buffers()))
+    assert torch.equal(twin(random_tokens(1, 4)).logits, model(random_tokens(1, 4)).logits)
+    assert calls == [1]  # the model's own pass alone
+
+
+def test_a_folder_without_tokenizer_takes_ids_and_says_so_when_asked_for_text(tmp_path):
+    random_model("qwen2", 0).save_pretrained(tmp_path / "bare")
+    model = lm.load(tmp_path / "bare")
+    assert model.tokenizer is None
+    assert model.generate(random_tokens(1, 4), max_new_tokens=2).shape == (1, 6)
+    with pytest.raises(ValueError, match="'bare' came without tokenizer files"):
+        model.generate("Hello")
+
+
+def test_dtype_is_the_one_asked_for_or_the_checkpoints(tmp_path):
+    random_model("qwen2", 0).to(torch.bfloat16).save_pretrained(tmp_path / "half")
+    assert lm.load(tmp_path / "half").dtype == torch.bfloat16
+    assert lm.load(tmp_path / "half", dtype="float32").dtype == torch.float32
+    with pytest.raises(ValueError, match="dtype='float31' is no torch dtype"):
+        lm.load(tmp_path / "half", dtype="float31")
+
+
+def test_an_unknown_name_lists_the_bundled_ones(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(OSError, match="tiny-instruct, tiny-thinker, tiny-coder"):
+        lm.load("tiny-instrukt")
+
+
+def test_wrap_refuses_what_is_no_model():
+    with pytest.raises(TypeError, match="cannot wrap Linear"):
+        lm.wrap(torch.nn.Linear(2, 2))
