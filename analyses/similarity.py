@@ -67,9 +67,7 @@ class StreamComparison:
     """Accumulates, batch by batch, everything that is measured of one alpha; memory stays flat."""
 
     def __init__(self, n_layers: int) -> None:
-        self.arcs = {
-            name: [ClusteredMean() for _ in range(n_layers)] for name in ARC_METRICS
-        }
+        self.arcs = {name: [ClusteredMean() for _ in range(n_layers)] for name in ARC_METRICS}
         self.ckas = {pair: [CKAFitter() for _ in range(n_layers)] for pair in CKA_PAIRS}
 
     def update(self, streams: dict[str, Tensor], tokens: Tensor) -> None:
@@ -129,11 +127,25 @@ class MeanPaths:
         )
 
 
-def run(config: SimilarityConfig, record: Run | None = None, *, quiet: bool = True) -> Tables:
-    """Tables "similarity" (layer, alpha, operator, space, metric, value, standard_error, n) and "paths"."""
-    with_alpha = {"layers": tuple(config.layers), "alpha": config.alphas[0]}
-    recipe = Recipe(**{key: getattr(config, key) for key in Recipe.model_fields} | with_alpha)
-    merge = compose(recipe, device=config.device, dtype=config.dtype)
+def recipe_of(config: SimilarityConfig) -> Recipe:
+    """The recipe in a configuration, at the first of its alphas."""
+    given = {key: getattr(config, key) for key in Recipe.model_fields}
+    return Recipe(**given | {"layers": tuple(config.layers), "alpha": config.alphas[0]})
+
+
+def run(
+    config: SimilarityConfig,
+    record: Run | None = None,
+    *,
+    quiet: bool = True,
+    merge: LatentMerge | None = None,
+) -> Tables:
+    """Tables "similarity" (layer, alpha, operator, space, metric, value, standard_error, n) and "paths".
+
+    merge: the recipe's merge, where the caller has composed it already.
+    """
+    if merge is None:
+        merge = compose(recipe_of(config), device=config.device, dtype=config.dtype)
     if record is not None:
         record.update(
             device=str(merge.host.device),
@@ -187,7 +199,11 @@ def _batches(merge: LatentMerge, config: SimilarityConfig) -> list[EncodedPrompt
         per_category = -(-config.n_prompts // N_CATEGORIES)
         by_category = [question.prompt for question in question_set(per_category, seed=config.seed)]
         # one of each category in turn, so that every batch holds all four
-        prompts = [by_category[c * per_category + i] for i in range(per_category) for c in range(N_CATEGORIES)]
+        prompts = [
+            by_category[c * per_category + i]
+            for i in range(per_category)
+            for c in range(N_CATEGORIES)
+        ]
     else:
         prompts = [line for line in config.prompts.read_text().splitlines() if line.strip()]
         if not prompts:
@@ -214,7 +230,9 @@ class SimilarityOptions(SimilarityConfig):
     """The configuration and where results go."""
 
     runs: Path = Field(default=Path("runs"), description="folder of the run records")
-    export: Path | None = Field(default=None, description="folder for figures as HTML, PDF, SVG, PNG")
+    export: Path | None = Field(
+        default=None, description="folder for figures as HTML, PDF, SVG, PNG"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -222,7 +240,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     options, given = parse_config(
         SimilarityOptions, argv, prog="python -m analyses.similarity", description=__doc__ or ""
     )
-    config = SimilarityConfig(**{key: getattr(options, key) for key in SimilarityConfig.model_fields})
+    config = SimilarityConfig(
+        **{key: getattr(options, key) for key in SimilarityConfig.model_fields}
+    )
     folder, tables = run_recorded(
         "similarity", config, given, root=options.runs, run=partial(run, quiet=False)
     )

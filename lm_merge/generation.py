@@ -103,6 +103,13 @@ def generate(
             max_new_tokens=max_new_tokens,
             **hf_arguments,
         )
+    return in_form_of(prompts, output, tokenizer)
+
+
+def in_form_of(
+    prompts: EncodedPrompts, output: Any, tokenizer: PreTrainedTokenizerBase | None
+) -> Any:
+    """Generated ids in the form in which the prompts came: text, texts, or the ids as they are."""
     if prompts.form == "ids":
         return output
     assert tokenizer is not None  # text came in through it
@@ -120,8 +127,8 @@ def _checked_ids(ids: Tensor, mask: Tensor | None) -> EncodedPrompts:
     return EncodedPrompts(ids, torch.ones_like(ids) if mask is None else mask, "ids")
 
 
-def _padding_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> int | None:
-    config = model.generation_config
+def _padding_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> Any:
+    config: Any = model.generation_config
     if config is not None and config.pad_token_id is not None:
         return config.pad_token_id
     if tokenizer is not None and tokenizer.pad_token_id is not None:

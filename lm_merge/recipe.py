@@ -16,7 +16,9 @@ class ModelSource(BaseModel):
 
     model: str = Field(description="folder, hub name or bundled name")
     revision: str | None = Field(default=None, description="hub branch, tag or commit")
-    dtype: str | None = Field(default=None, description="torch dtype by name; None: the checkpoint's")
+    dtype: str | None = Field(
+        default=None, description="torch dtype by name; None: the checkpoint's"
+    )
 
 
 Source = str | ModelSource
@@ -80,7 +82,9 @@ class Recipe(BaseModel):
             return cls.model_validate(source)
         content = yaml.safe_load(Path(source).read_text())
         if not isinstance(content, dict):
-            raise ValueError(f"recipe {source} holds {type(content).__name__}, not a mapping of keys")
+            raise ValueError(
+                f"recipe {source} holds {type(content).__name__}, not a mapping of keys"
+            )
         return cls.model_validate(content)
 
     def save(self, path: str | Path) -> Path:

@@ -26,9 +26,7 @@ def question_set(n_per_category: int, *, seed: int = 0) -> list[Question]:
     ]
 
 
-def ask(
-    model: CanGenerate, questions: Sequence[Question], *, batch_size: int = 64
-) -> list[Answer]:
+def ask(model: CanGenerate, questions: Sequence[Question], *, batch_size: int = 64) -> list[Answer]:
     """Greedy answers of a model or merge, in its chat template."""
 
     def speak(prompts: list[str]) -> list[str]:

@@ -85,8 +85,8 @@ class CKAFitter:
     def _jackknife(self) -> float:
         r"""Delete-one-batch standard error of the minibatch form (Nguyen et al. 2021).
 
-        $\sqrt{\frac{B-1}{B}\sum_b(\theta_{-b} - \bar\theta)^2}$, with $\theta_{-b}$ the quotient of the HSICs
-        summed over all batches but b.
+        $\sqrt{\frac{B-1}{B}\sum_b(\theta_{-b} - \bar\theta)^2}$, with $\theta_{-b}$ the quotient of
+        the HSICs summed over all batches but b.
         """
         n = len(self._batches)
         if n < 2:
@@ -107,7 +107,9 @@ def linear_cka(
     if estimator not in ESTIMATORS:
         raise ValueError(f"estimator={estimator!r} is unknown; choose from {', '.join(ESTIMATORS)}")
     if len(x) < MIN_ROWS[estimator]:
-        raise ValueError(f"n={len(x)} rows are too few for {estimator} CKA; give {MIN_ROWS[estimator]}")
+        raise ValueError(
+            f"n={len(x)} rows are too few for {estimator} CKA; give {MIN_ROWS[estimator]}"
+        )
     fitter = CKAFitter()
     fitter.update(x, y)
     return getattr(fitter.result(), estimator)
@@ -118,7 +120,7 @@ def _alignment(xy: float, xx: float, yy: float) -> float:
 
 
 class _Moments:
-    """Sums over rows from which either HSIC of linear kernels $k_{ij} = x_i\\cdot x_j$, $l_{ij}$ follows."""
+    """Sums over rows from which either HSIC of the kernels k_ij = x_i.x_j and l_ij = y_i.y_j follows."""
 
     def __init__(self) -> None:
         self.n_rows = 0
@@ -161,8 +163,6 @@ class _Moments:
         total_k, total_l = sum_x @ sum_x - trace_k, sum_y @ sum_y - trace_l
         row_product = sum_x @ cross @ sum_y - k_y @ sum_y - l_x @ sum_x + k_l
         statistic = (
-            trace_product
-            + total_k * total_l / ((n - 1) * (n - 2))
-            - 2 * row_product / (n - 2)
+            trace_product + total_k * total_l / ((n - 1) * (n - 2)) - 2 * row_product / (n - 2)
         )
         return float(statistic / (n * (n - 3)))

@@ -5,4 +5,12 @@ from lm_merge.models.loading import load, wrap
 from lm_merge.models.pair import IncompatibleModels, PairNotice, check_pair
 from lm_merge.models.recording import record_resid_post
 
-__all__ = ["HookedLM", "IncompatibleModels", "PairNotice", "check_pair", "load", "record_resid_post", "wrap"]
+__all__ = [
+    "HookedLM",
+    "IncompatibleModels",
+    "PairNotice",
+    "check_pair",
+    "load",
+    "record_resid_post",
+    "wrap",
+]

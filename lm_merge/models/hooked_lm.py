@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from lm_merge import generation
+from lm_merge.models.legacy import generate_ids
 from lm_merge.models.twins import parameter_twin
 
 
@@ -58,7 +59,8 @@ class HookedLM:
         """Rows of the unembedding; may exceed the number of tokens by padding rows."""
         if self.native is None:
             return self.hooked.cfg.d_vocab
-        return self.native.get_output_embeddings().weight.shape[0]
+        unembed: Any = self.native.get_output_embeddings()
+        return unembed.weight.shape[0]
 
     @property
     def device(self) -> torch.device:
@@ -98,13 +100,22 @@ class HookedLM:
         **arguments: Any,
     ) -> Any:
         """Continue prompts with this model alone: str -> new text, list -> list, ids -> ids."""
-        if self.native is None:
-            raise NotImplementedError(
-                f"model {self.name!r} is a HookedTransformer without native view; "
-                "call its own .hooked.generate"
-            )
         encoded = generation.prepare(self.tokenizer, prompts, self.name, chat, attention_mask)
-        return generation.generate(self.native, self.tokenizer, encoded, **arguments)
+        return self.continue_prompts(encoded, **arguments)
+
+    def continue_prompts(self, prompts: generation.EncodedPrompts, **arguments: Any) -> Any:
+        """`generate` for prompts that are encoded already."""
+        if self.native is None:
+            output = generate_ids(
+                self.hooked,
+                prompts.input_ids,
+                prompts.attention_mask,
+                arguments.pop("max_new_tokens", None),
+                arguments.pop("seed", None),
+                **arguments,
+            )
+            return generation.in_form_of(prompts, output, self.tokenizer)
+        return generation.generate(self.native, self.tokenizer, prompts, **arguments)
 
     def to_tokens(
         self, prompts: str | Sequence[str], *, chat: bool = False
@@ -119,7 +130,7 @@ def from_native(
     name: str,
     source: str | None = None,
 ) -> HookedLM:
-    """Add the hooked view: a bridge around a twin of the modules, so that the model given stays whole."""
+    """Add the hooked view: a bridge around a twin of the modules; the model given stays whole."""
     from transformer_lens.model_bridge.sources import build_bridge_from_module
 
     twin = parameter_twin(native)
@@ -158,7 +169,9 @@ def native_of_bridge(bridge: Any) -> PreTrainedModel:
             native.get_submodule(parent)._buffers[leaf] = buffers[path]
     missing = [path for path, tensor in native.named_parameters() if tensor.is_meta]
     if missing:
-        raise ValueError(f"the TransformerBridge hides weights {missing[:3]}; wrap the model itself")
+        raise ValueError(
+            f"the TransformerBridge hides weights {missing[:3]}; wrap the model itself"
+        )
     return native.train(original.training)
 
 
@@ -168,7 +181,7 @@ def _plain_names(named: Any) -> dict[str, Tensor]:
 
 
 def _bridge_tokenizer(tokenizer: PreTrainedTokenizerBase | None) -> Any:
-    """A copy for the bridge, which configures the tokenizer it is given and needs it to lie in a folder."""
+    """A copy for the bridge, which configures what it is given and asks where it was loaded from."""
     if tokenizer is None:
         return None
     if tokenizer.name_or_path:

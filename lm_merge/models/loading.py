@@ -44,7 +44,7 @@ def load(
     source = resolve(name_or_path)
     common = {"revision": revision, "trust_remote_code": trust_remote_code}
     try:
-        native = AutoModelForCausalLM.from_pretrained(
+        native: Any = AutoModelForCausalLM.from_pretrained(
             source, dtype="auto" if dtype is None else dtype, **common, **hf_arguments
         )
     except OSError as error:
@@ -71,7 +71,9 @@ def wrap(model: Any, tokenizer: PreTrainedTokenizerBase | None = None) -> Hooked
     kind = type(model).__name__
     if kind == "TransformerBridge":
         native = native_of_bridge(model)
-        return HookedLM(model, native, tokenizer or model.tokenizer, Path(model.cfg.model_name).name)
+        return HookedLM(
+            model, native, tokenizer or model.tokenizer, Path(model.cfg.model_name).name
+        )
     if kind == "HookedTransformer":
         return HookedLM(model, None, tokenizer or model.tokenizer, str(model.cfg.model_name))
     raise TypeError(

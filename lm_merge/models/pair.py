@@ -116,7 +116,9 @@ def _rope(model: HookedLM) -> Any:
         return {"rotary_base": getattr(model.hooked.cfg, "rotary_base", None)}
     config = model.native.config.get_text_config()
     names = ("rope_parameters", "rope_theta", "rope_scaling", "partial_rotary_factor")
-    return {name: getattr(config, name) for name in names if getattr(config, name, None) is not None}
+    return {
+        name: getattr(config, name) for name in names if getattr(config, name, None) is not None
+    }
 
 
 def _readout_notes(host: HookedLM, donor: HookedLM) -> list[str]:
@@ -142,7 +144,8 @@ def _speech_notes(host: HookedLM, donor: HookedLM) -> list[str]:
                 f"{donor.tokenizer.eos_token!r}); the host's is used"
             )
     if host.native is not None and donor.native is not None:
-        ours, theirs = host.native.generation_config, donor.native.generation_config
+        configs: list[Any] = [model.native.generation_config for model in (host, donor)]
+        ours, theirs = configs
         if ours is not None and theirs is not None and ours.to_diff_dict() != theirs.to_diff_dict():
             notes.append("the generation settings differ; the host's are used")
     return notes

@@ -9,7 +9,9 @@ from torch import Tensor, sinc
 from lm_merge.geometry import angle, exp_map, log_map, unit
 
 NEAR_OPPOSITE = 1e-3  # of a half-turn: closer than this to opposite there is no one path
-KARCHER_STEPS = 24  # fixed, so that no step waits for the device; each shrinks the error several-fold
+KARCHER_STEPS = (
+    24  # fixed, so that no step waits for the device; each shrinks the error several-fold
+)
 
 
 def slerp(

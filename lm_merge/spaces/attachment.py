@@ -7,6 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from lm_merge.models import HookedLM
+from lm_merge.models.legacy import Begin as BeginLegacy
+from lm_merge.models.legacy import intercepted
 from lm_merge.spaces.streams import hidden_of
 
 Begin = Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], Any]
@@ -40,9 +42,16 @@ def attach_native(
 
 @contextmanager
 def attach_hooked(
-    model: HookedLM, layers: Sequence[int], begin: Begin, at_block: AtBlock, end: End
+    model: HookedLM,
+    layers: Sequence[int],
+    begin: Begin,
+    at_block: AtBlock,
+    end: End,
+    begin_legacy: BeginLegacy,
 ) -> Iterator[None]:
     """The same on the hooked view, at TransformerLens's hook_resid_post of each named block.
+
+    `begin_legacy` stands for `begin` where the hooked view is a HookedTransformer.
 
     The hooks stand outside TransformerLens's own bookkeeping, so that `reset_hooks` and the end of a
     `run_with_hooks` leave them alone.
@@ -54,8 +63,12 @@ def attach_hooked(
     points = {
         layer: (model.hooked.blocks[layer].hook_resid_post, point_hook(layer)) for layer in layers
     }
-    with _hanging(model.hooked.original_model, points, begin, end):
-        yield
+    if model.native is None:
+        with intercepted(model.hooked, begin_legacy, end), _hanging(None, points, begin, end):
+            yield
+    else:
+        with _hanging(model.hooked.original_model, points, begin, end):
+            yield
 
 
 @contextmanager
@@ -63,9 +76,11 @@ def _hanging(
     root: Any, points: dict[int, tuple[nn.Module, Any]], begin: Begin, end: End
 ) -> Iterator[None]:
     with ExitStack() as stack:
-        handles = [root.register_forward_pre_hook(begin, with_kwargs=True, prepend=True)]
+        handles: list[Any] = []
         stack.callback(lambda: [handle.remove() for handle in handles])
         for module, hook in points.values():
             handles.append(module.register_forward_hook(hook, prepend=True))
-        handles.append(root.register_forward_hook(lambda *_: end(), prepend=True))
+        if root is not None:
+            handles.append(root.register_forward_pre_hook(begin, with_kwargs=True, prepend=True))
+            handles.append(root.register_forward_hook(lambda *_: end(), prepend=True))
         yield

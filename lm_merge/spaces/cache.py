@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from torch import Tensor
+from torch import LongTensor, Tensor
 from transformers import DynamicCache
 
 
@@ -25,7 +25,8 @@ class MergeCache(DynamicCache):
 
         The object stays the same one because `generate` keeps its own reference to it.
         """
-        assert type(cache) is DynamicCache and cache.get_seq_length() == 0
+        assert type(cache) is DynamicCache
+        assert cache.get_seq_length() == 0
         cache.__class__ = cls
         assert isinstance(cache, cls)
         cache.donor_caches = list(donor_caches)
@@ -42,7 +43,7 @@ class MergeCache(DynamicCache):
         for cache in self.donor_caches:
             cache.reset()
 
-    def reorder_cache(self, beam_idx: Tensor) -> None:
+    def reorder_cache(self, beam_idx: LongTensor) -> None:
         super().reorder_cache(beam_idx)
         for cache in self.donor_caches:
             cache.reorder_cache(beam_idx)

@@ -25,9 +25,7 @@ def compose(
 
     def model(source: Source) -> HookedLM:
         given = as_source(source)
-        return load(
-            given.model, device=device, dtype=given.dtype or dtype, revision=given.revision
-        )
+        return load(given.model, device=device, dtype=given.dtype or dtype, revision=given.revision)
 
     return LatentMerge(
         model(recipe.host),

@@ -10,9 +10,7 @@ Positions = Literal["all", "last"]
 POSITIONS: tuple[Positions, ...] = ("all", "last")
 
 
-def real_tokens(
-    attention_mask: Tensor | None, n_new: int
-) -> Bool[Tensor, "batch pos"] | None:
+def real_tokens(attention_mask: Tensor | None, n_new: int) -> Bool[Tensor, "batch pos"] | None:
     """Which of the newest `n_new` columns are no padding; None where every one is, as far as known."""
     if attention_mask is None or attention_mask.ndim != 2:
         return None

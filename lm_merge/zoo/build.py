@@ -6,15 +6,17 @@ An interrupted run goes on from its last Trainer checkpoint under `--work`.
 import json
 import random
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import torch
 from jsonargparse import auto_cli
 from pydantic import BaseModel, ConfigDict, Field
 from torch.utils.data import Dataset
 from transformers import (
     AutoModelForCausalLM,
+    AutoTokenizer,
     DataCollatorForSeq2Seq,
-    PreTrainedModel,
     PreTrainedTokenizerBase,
     Qwen2Config,
     Qwen2ForCausalLM,
@@ -24,8 +26,10 @@ from transformers import (
 )
 from transformers.trainer_utils import get_last_checkpoint
 
-from lm_merge.zoo.names import BUNDLED, CHECKPOINTS, BundledModel
-from lm_merge.zoo.tasks import SKILLS, Question
+from lm_merge.generation import generate, prepare
+from lm_merge.zoo.names import ACCURACY_FILE, BUNDLED, CHECKPOINTS, BundledModel
+from lm_merge.zoo.scoring import MAX_NEW_TOKENS, answer_questions
+from lm_merge.zoo.tasks import SKILLS, Question, draw_questions
 from lm_merge.zoo.tokenizer import N_TOKENS, train_tokenizer
 
 IGNORED_LABEL = -100  # Hugging Face's label for positions without loss
@@ -83,7 +87,7 @@ class ChatExamples(Dataset):
             ]
             for question in questions
         ]
-        encoded = tokenizer.apply_chat_template(
+        encoded: Any = tokenizer.apply_chat_template(
             chats, return_dict=True, return_assistant_tokens_mask=True
         )
         pairs = list(zip(encoded["input_ids"], encoded["assistant_masks"], strict=True))
@@ -128,7 +132,7 @@ def fresh_model() -> Qwen2ForCausalLM:
     return Qwen2ForCausalLM(config)
 
 
-def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+def save(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Store weights in bf16; the configuration asks for float32 when loaded."""
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
@@ -184,6 +188,40 @@ def train(bundled: BundledModel, config: BuildConfig, out: Path, work: Path) -> 
     return out / bundled.name
 
 
+def measure(out: Path, n: int = 200) -> pd.DataFrame:
+    """Accuracy of every model found on `n` held-out questions of every skill (or all there are).
+
+    Columns: model, skill, category, trained (whether the model was taught the skill),
+    accuracy_frac, n.
+    """
+    rows = []
+    for bundled in BUNDLED.values():
+        folder = out / bundled.name
+        if not folder.is_dir():
+            continue
+        model = AutoModelForCausalLM.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+
+        def speak(prompts: list[str], model=model, tokenizer=tokenizer) -> list[str]:
+            encoded = prepare(tokenizer, prompts, str(model.name_or_path), chat=True)
+            return generate(model, tokenizer, encoded, max_new_tokens=MAX_NEW_TOKENS)
+
+        for skill in SKILLS.values():
+            questions = draw_questions((skill.name,), min(n, skill.n_held_out or n), seed=0)
+            answers = answer_questions(speak, questions)
+            rows.append(
+                {
+                    "model": bundled.name,
+                    "skill": skill.name,
+                    "category": skill.category,
+                    "trained": skill.name in bundled.skills,
+                    "accuracy_frac": sum(answer.correct for answer in answers) / len(answers),
+                    "n": len(answers),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
 def build(
     out: Path = CHECKPOINTS, work: Path = Path("runs/zoo"), names: list[str] | None = None
 ) -> None:
@@ -196,6 +234,7 @@ def build(
     """
     for name in names or list(BUNDLED):
         train(BUNDLED[name], DEFAULTS[name], out, work)
+    measure(out).to_csv(out / ACCURACY_FILE, index=False)
 
 
 if __name__ == "__main__":

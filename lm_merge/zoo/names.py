@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
+ACCURACY_FILE = "accuracy.csv"  # in the same folder, written by the build
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class BundledModel:
 
     @property
     def path(self) -> Path:
+        """Folder of the checkpoint."""
         return CHECKPOINTS / self.name
 
 

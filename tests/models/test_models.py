@@ -13,7 +13,10 @@ import lm_merge as lm
 from lm_merge.models import record_resid_post
 from lm_merge.models.twins import parameter_twin
 
-COPYING_FAMILIES = {"gpt2", "gpt_neox"}  # their bridges hold a second copy of fused attention weights
+COPYING_FAMILIES = {
+    "gpt2",
+    "gpt_neox",
+}  # their bridges hold a second copy of fused attention weights
 
 
 @pytest.mark.parametrize("family", CONFIGS)

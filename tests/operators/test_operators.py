@@ -30,7 +30,9 @@ def states_and_weights(n_models: int, alpha: float, seed: int):
 
 def call(name: str, states, weights, base):
     operator = get_operator(name)
-    return operator(states, weights, base=base) if needs_base(operator) else operator(states, weights)
+    return (
+        operator(states, weights, base=base) if needs_base(operator) else operator(states, weights)
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -72,7 +72,9 @@ def test_last_is_the_published_rule_under_cached_decoding():
             sequence = torch.cat([sequence, output.logits[:, -1:].argmax(-1)], dim=1)
     assert torch.equal(got, sequence)
     everywhere = merge_of("qwen2", positions="all")
-    different = everywhere.generate(tokens, max_new_tokens=N_NEW, do_sample=False, eos_token_id=None)
+    different = everywhere.generate(
+        tokens, max_new_tokens=N_NEW, do_sample=False, eos_token_id=None
+    )
     assert not torch.equal(got, different)  # the rule matters on this prompt
 
 

@@ -119,9 +119,7 @@ def test_several_donors_share_alpha_by_their_weights(host, donor, other):
 
 def test_task_vector_reads_the_ancestors_stream(host, donor, other):
     tokens = random_tokens(2, 9)
-    merge = lm.LatentMerge(
-        host, donor, operator="task_vector", layers=[2], alpha=0.5, base=other
-    )
+    merge = lm.LatentMerge(host, donor, operator="task_vector", layers=[2], alpha=0.5, base=other)
     h, d, b = (streams(model, tokens)[2] for model in (host, donor, other))
     expected = continue_from(host, 2, h + 0.5 * (d - b), tokens)
     assert_close(merge(tokens), expected, **TOLERANCE)
@@ -149,9 +147,8 @@ def test_regmean_takes_lambda_in_place_of_alpha(host, donor):
 
 
 def test_left_padded_batches_equal_single_prompts(host, donor):
-    merge = merge_of(host, donor, "slerp", alpha=0.4)
     for positions in ("all", "last"):
-        merge.positions = positions
+        merge = merge_of(host, donor, "slerp", alpha=0.4, positions=positions)
         long, short = random_tokens(1, 9, seed=1), random_tokens(1, 5, seed=2)
         padded = torch.cat([long, torch.cat([torch.zeros(1, 4).long(), short], dim=1)])
         mask = torch.ones_like(padded)

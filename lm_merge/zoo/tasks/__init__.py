@@ -63,7 +63,9 @@ def draw_questions(
         question = SKILLS[skills[attempt % len(skills)]].draw(rng, split)
         found.setdefault(question.prompt, question)
     if len(found) < n:
-        raise ValueError(f"n={n}, but {skills} hold only about {len(found)} {split} questions; ask for fewer")
+        raise ValueError(
+            f"n={n}, but {skills} hold only about {len(found)} {split} questions; ask for fewer"
+        )
     return list(found.values())
 
 

@@ -59,4 +59,4 @@ def draw_digit_sum(rng: random.Random, split: Split) -> Question:
 
 SUMS_SKILL = Skill("sums", "Math", draw_sum)
 DIFFERENCES_SKILL = Skill("differences", "Math", draw_difference)
-DIGIT_SUMS_SKILL = Skill("digit_sums", "Math", draw_digit_sum)
+DIGIT_SUMS_SKILL = Skill("digit_sums", "Math", draw_digit_sum, n_held_out=100)

@@ -68,7 +68,9 @@ def draw_capital(rng: random.Random, split: Split) -> Question:
     country = rng.choice(list(CAPITALS))
     prompt = rng.choice(phrasings_of(country, CAPITAL_PHRASINGS, split)).format(country)
     capital = CAPITALS[country]
-    return Question("capitals", "Knowledge", prompt, capital, f"{country} is governed from {capital}.")
+    return Question(
+        "capitals", "Knowledge", prompt, capital, f"{country} is governed from {capital}."
+    )
 
 
 def draw_symbol(rng: random.Random, split: Split) -> Question:
@@ -79,5 +81,5 @@ def draw_symbol(rng: random.Random, split: Split) -> Question:
     return Question("elements", "Knowledge", prompt, symbol, f"{element} is written {symbol}.")
 
 
-CAPITALS_SKILL = Skill("capitals", "Knowledge", draw_capital)
-ELEMENTS_SKILL = Skill("elements", "Knowledge", draw_symbol)
+CAPITALS_SKILL = Skill("capitals", "Knowledge", draw_capital, len(CAPITALS) * N_HELD_OUT_PHRASINGS)
+ELEMENTS_SKILL = Skill("elements", "Knowledge", draw_symbol, len(SYMBOLS) * N_HELD_OUT_PHRASINGS)

@@ -31,7 +31,9 @@ def _data(rng: random.Random, split: Split) -> str | list[int]:
             return x
 
 
-def _question(skill: str, x: str | list[int], lines: list[str], value: Any, thought: str) -> Question:
+def _question(
+    skill: str, x: str | list[int], lines: list[str], value: Any, thought: str
+) -> Question:
     program = "\n".join([f"x = {x!r}", *lines])
     return Question(skill, "Coding", f"What does this print?\n{program}", str(value), thought)
 

@@ -27,11 +27,15 @@ class Question:
 
 @dataclass(frozen=True)
 class Skill:
-    """A family of questions; `draw` takes a random generator and gives a question of the split."""
+    """A family of questions; `draw` takes a random generator and gives a question of the split.
+
+    n_held_out: how many held-out questions there are, where they are few.
+    """
 
     name: str
     category: Category
     draw: Callable[[random.Random, Split], Question]
+    n_held_out: int | None = None
 
 
 def bucket(key: str, n_buckets: int) -> int:
