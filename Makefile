@@ -35,7 +35,7 @@ coverage: $(STAMP) ## the tests with line and branch coverage of lm_merge
 	$(BIN)/python -m pytest --cov --cov-report=term-missing $(ARGS)
 
 figures: $(STAMP) ## the figures of the paper, from the bundled pair
-	$(BIN)/python -m analyses.similarity --export figures/paper
+	$(BIN)/python -m analyses.report --export figures/paper
 
 notebooks: $(STAMP) ## run every notebook from top to bottom
 	$(BIN)/python -m pytest --nbmake notebooks

@@ -13,6 +13,7 @@ from figures import save_figure
 from lm_merge.records import Run, config_hash, find_finished, start_run
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
+EXPORT_FORMATS = ("pdf", "svg", "png")
 Tables = dict[str, pd.DataFrame]
 Figure = tuple[str, go.Figure, pd.DataFrame]  # name, figure, the table that it drew
 

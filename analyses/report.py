@@ -15,6 +15,7 @@ from rich.progress import track
 
 from analyses import similarity
 from analyses.command_line import (
+    EXPORT_FORMATS,
     Figure,
     Tables,
     parse_config,
@@ -63,6 +64,7 @@ class ReportOptions(ReportConfig):
     """The configuration and where results go."""
 
     runs: Path = Field(default=Path("runs"), description="folder of the run records")
+    export: Path | None = Field(default=None, description="folder for figures as PDF, SVG, PNG")
 
 
 def run(config: ReportConfig, record: Run | None = None, *, quiet: bool = True) -> Tables:
@@ -161,6 +163,8 @@ def write(options: ReportOptions, given: dict, *, quiet: bool = False) -> tuple[
     )
     figures = draw(tables, config)
     save_figures(folder / "figures", figures, ("html",))
+    if options.export is not None:
+        save_figures(options.export, figures, EXPORT_FORMATS)
     path = folder / "report.html"
     path.write_text(page(tables, config, figures), encoding="utf-8")
     return path, tables

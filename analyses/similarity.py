@@ -18,7 +18,14 @@ from rich.progress import track
 from sklearn.decomposition import PCA
 from torch import Tensor
 
-from analyses.command_line import Figure, Tables, parse_config, run_recorded, save_figures
+from analyses.command_line import (
+    EXPORT_FORMATS,
+    Figure,
+    Tables,
+    parse_config,
+    run_recorded,
+    save_figures,
+)
 from figures import plot_arc_ratio_by_alpha, plot_residual_paths, plot_similarity_by_layer
 from lm_merge.evaluation import question_set
 from lm_merge.generation import EncodedPrompts
@@ -231,7 +238,7 @@ class SimilarityOptions(SimilarityConfig):
 
     runs: Path = Field(default=Path("runs"), description="folder of the run records")
     export: Path | None = Field(
-        default=None, description="folder for figures as HTML, PDF, SVG, PNG"
+        default=None, description="folder for figures as PDF, SVG, PNG"
     )
 
 
@@ -249,7 +256,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     figures = draw(tables, tuple(config.layers))
     save_figures(folder, figures, ("html",))
     if options.export is not None:
-        save_figures(options.export, figures, ("html", "pdf", "svg", "png"))
+        save_figures(options.export, figures, EXPORT_FORMATS)
     sys.stdout.write(f"{summary(tables['similarity'])}\ntables and figures: {folder}\n")
 
 

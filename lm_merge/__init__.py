@@ -4,7 +4,7 @@ from lm_merge import evaluation, metrics
 from lm_merge.models import HookedLM, IncompatibleModels, PairNotice, load, wrap
 from lm_merge.operators import OPERATORS, Steering
 from lm_merge.recipe import Recipe
-from lm_merge.spaces import LatentMerge, NonFiniteMerge, compose
+from lm_merge.spaces import LatentMerge, NonFiniteMerge, compose, steered
 
 __all__ = [
     "OPERATORS",
@@ -19,6 +19,7 @@ __all__ = [
     "evaluation",
     "load",
     "metrics",
+    "steered",
     "wrap",
 ]
 __version__ = "0.1.0"

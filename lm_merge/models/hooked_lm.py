@@ -35,7 +35,7 @@ class HookedLM:
     ) -> None:
         self.hooked = hooked
         self.native = native
-        self.tokenizer = tokenizer
+        self.tokenizer: Any = tokenizer
         self.name = name
         self.source = source or name
         self.merge_attached: Any = None  # the merge whose hooks hang on this model just now

@@ -92,7 +92,8 @@ def _vocabulary_differences(host: HookedLM, donor: HookedLM) -> Iterator[Differe
         if host.d_vocab != donor.d_vocab:
             yield Difference("d_vocab (no tokenizer to compare)", host.d_vocab, donor.d_vocab)
         return
-    ours, theirs = host.tokenizer.get_vocab(), donor.tokenizer.get_vocab()
+    ours: dict[str, int] = host.tokenizer.get_vocab()
+    theirs: dict[str, int] = donor.tokenizer.get_vocab()
     if ours != theirs:
         # an added token is one that a tokenizer holds beside its trained vocabulary
         added = set(host.tokenizer.get_added_vocab()) | set(donor.tokenizer.get_added_vocab())
@@ -144,8 +145,8 @@ def _speech_notes(host: HookedLM, donor: HookedLM) -> list[str]:
                 f"{donor.tokenizer.eos_token!r}); the host's is used"
             )
     if host.native is not None and donor.native is not None:
-        configs: list[Any] = [model.native.generation_config for model in (host, donor)]
-        ours, theirs = configs
+        ours: Any = host.native.generation_config
+        theirs: Any = donor.native.generation_config
         if ours is not None and theirs is not None and ours.to_diff_dict() != theirs.to_diff_dict():
             notes.append("the generation settings differ; the host's are used")
     return notes

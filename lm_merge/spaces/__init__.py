@@ -3,5 +3,6 @@
 from lm_merge.spaces.compose import compose
 from lm_merge.spaces.latent_pass import NonFiniteMerge
 from lm_merge.spaces.latents import LatentMerge
+from lm_merge.spaces.steering import steered
 
-__all__ = ["LatentMerge", "NonFiniteMerge", "compose"]
+__all__ = ["LatentMerge", "NonFiniteMerge", "compose", "steered"]

@@ -52,7 +52,8 @@ class BuildConfig(BaseModel):
 
 DEFAULTS = {
     "tiny-instruct": BuildConfig(n_examples=300_000),
-    "tiny-thinker": BuildConfig(n_examples=150_000, learning_rate=1e-3, seed=1),
+    # light, so that it stays near its ancestor; the ancestor's other skills are not rehearsed
+    "tiny-thinker": BuildConfig(n_examples=60_000, learning_rate=5e-4, seed=1),
     "tiny-coder": BuildConfig(n_examples=150_000, learning_rate=1e-3, seed=2),
 }
 

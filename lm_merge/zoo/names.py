@@ -32,7 +32,7 @@ BUNDLED: dict[str, BundledModel] = {
     "tiny-thinker": BundledModel(
         name="tiny-thinker",
         ancestor="tiny-instruct",
-        skills=("ordering", "sums", "differences"),
+        skills=("capitals", "ordering", "sums", "differences"),
         thinks=True,
     ),
     "tiny-coder": BundledModel(

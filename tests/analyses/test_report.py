@@ -1,0 +1,42 @@
+"""The report and the command that makes it, at small size."""
+
+import re
+
+import pytest
+
+from analyses import report
+from lm_merge import cli
+
+SMALL = {"n_questions": 4, "n_prompts": 8, "alphas": (0.5,)}
+
+
+def test_the_report_is_one_page_with_all_figures_and_true_numbers(tmp_path):
+    path, tables = report.write(report.ReportOptions(**SMALL, runs=tmp_path), {}, quiet=True)
+    html = path.read_text()
+    assert html.count('class="plotly-graph-div') == 4
+    assert not re.search(r'(src|href)="https?:', html)
+    assert set(tables) == {"answers", "accuracy", "similarity", "paths"}
+    accuracy, answers = tables["accuracy"], tables["answers"]
+    assert list(accuracy.system.unique()) == ["host tiny-instruct", "donor tiny-thinker", "merged 0.5"]
+    assert len(answers) == 4 * 3
+    overall = accuracy[accuracy.category == "Overall"].set_index("system").accuracy_frac
+    parts = accuracy[accuracy.category != "Overall"].groupby("system").accuracy_frac.mean()
+    assert overall.to_dict() == pytest.approx(parts.to_dict())
+
+
+def test_the_generate_command_prints_what_the_merge_says(tmp_path, capsys):
+    recipe = tmp_path / "host_alone.yaml"
+    recipe.write_text(
+        "host: tiny-instruct\ndonors: [tiny-thinker]\nlayers: [3]\nalpha: 0.0\n"
+    )
+    cli.main(["generate", str(recipe), '["What is the capital of Norway?"]'])
+    assert capsys.readouterr().out == "Oslo\n"
+
+
+def test_errors_that_a_user_can_mend_are_one_line(tmp_path, capsys):
+    recipe = tmp_path / "far.yaml"
+    recipe.write_text("host: tiny-instruct\ndonors: [tiny-thinker]\nlayers: [31]\nalpha: 0.5\n")
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["generate", str(recipe), '["Hello"]'])
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error == "lm-merge: layer=31 is outside 0..7 for host 'tiny-instruct'"

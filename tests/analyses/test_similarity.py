@@ -1,0 +1,121 @@
+"""The similarity analysis: closed forms at the merged block, resuming, files, and bad input."""
+
+import json
+
+import pandas as pd
+import pytest
+import torch
+
+from analyses import similarity
+from analyses.similarity import SimilarityConfig
+from lm_merge.metrics import linear_cka
+from lm_merge.models import record_resid_post
+
+SMALL = {"n_prompts": 8, "batch_size": 3, "layers": (3,), "alphas": (0.25, 0.75)}
+
+
+@pytest.fixture(scope="module")
+def tables():
+    return similarity.run(SimilarityConfig(**SMALL))
+
+
+def values(table: pd.DataFrame, metric: str, **where) -> pd.Series:
+    rows = table[table.metric == metric]
+    for column, value in where.items():
+        rows = rows[rows[column] == value]
+    return rows.value
+
+
+def test_every_block_alpha_and_metric_has_one_row_with_its_n(tables):
+    table = tables["similarity"]
+    assert len(table) == 8 * 2 * (3 + 6)
+    assert not table.duplicated(["layer", "alpha", "metric"]).any()
+    assert (table.n > 100).all()
+    with_error = ~table.metric.str.startswith("cka_biased")
+    defined = table.value.notna() & with_error & (table.metric != "arc_ratio")
+    assert table[defined].standard_error.notna().all()
+
+
+def test_slerp_travels_alpha_of_the_arc_at_the_merged_block(tables):
+    for alpha in (0.25, 0.75):
+        ratio = values(tables["similarity"], "arc_ratio", layer=3, alpha=alpha)
+        assert ratio.item() == pytest.approx(alpha, abs=1e-4)
+
+
+def test_below_the_merged_block_the_stream_is_the_hosts(tables):
+    below = tables["similarity"].query("layer < 3")
+    assert values(below, "arc_ratio").to_numpy() == pytest.approx(0.0, abs=1e-3)
+    assert values(below, "cka_biased_host_merged").to_numpy() == pytest.approx(1.0, abs=1e-6)
+
+
+def test_host_and_donor_do_not_depend_on_alpha(tables):
+    pairs = tables["similarity"].query("metric == 'cka_debiased_host_donor'")
+    assert (pairs.groupby("layer").value.nunique() == 1).all()
+
+
+def test_streamed_values_are_those_of_all_tokens_at_once(tables, tiny_instruct, tiny_thinker):
+    from lm_merge.evaluation import question_set
+
+    by_category = [question.prompt for question in question_set(2)]
+    prompts = [by_category[c * 2 + i] for i in range(2) for c in range(4)]
+    rows = {"host": [], "donor": []}
+    for prompt in prompts:  # one by one: no padding, no batches
+        ids = tiny_instruct.to_tokens(prompt, chat=True)
+        for name, model in (("host", tiny_instruct), ("donor", tiny_thinker)):
+            rows[name].append(record_resid_post(model, ids.input_ids, ids.attention_mask)[5, 0])
+    host, donor = torch.cat(rows["host"]), torch.cat(rows["donor"])
+    for estimator in ("biased", "debiased"):
+        got = values(tables["similarity"], f"cka_{estimator}_host_donor", layer=5, alpha=0.25)
+        assert got.item() == pytest.approx(linear_cka(host, donor, estimator), abs=1e-4)
+
+
+def test_paths_lie_in_one_plane_for_all_streams(tables):
+    paths = tables["paths"]
+    assert set(paths.stream) == {"host", "donor", "merged 0.25", "merged 0.75"}
+    assert (paths.groupby("stream").layer.nunique() == 8).all()
+    below = paths[paths.layer < 3].set_index(["stream", "layer"])
+    difference = below.loc["host"][["pc1", "pc2"]] - below.loc["merged 0.25"][["pc1", "pc2"]]
+    assert difference.abs().to_numpy().max() < 1e-3
+
+
+def test_the_command_writes_a_record_and_finds_it_the_second_time(tmp_path, capsys):
+    arguments = ["--runs", str(tmp_path), "--n_prompts", "4", "--alphas", "[0.5]"]
+    similarity.main(arguments)
+    first = capsys.readouterr().out
+    (folder,) = tmp_path.iterdir()
+    record = json.loads((folder / "record.json").read_text())
+    assert record["status"] == "finished"
+    assert record["config_given"]["n_prompts"] == 4
+    assert "host" not in record["config_given"]
+    assert record["config_resolved"]["host"] == "tiny-instruct"
+    assert "the unembedding differs; the host's is used" in record["notes"]
+    assert (folder / "similarity_by_layer.html").is_file()
+    stamp = (folder / "similarity.parquet").stat().st_mtime_ns
+    similarity.main(arguments)
+    assert capsys.readouterr().out == first
+    assert (folder / "similarity.parquet").stat().st_mtime_ns == stamp
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_prompts_come_from_a_file_and_last_measures_one_token_each(tmp_path):
+    path = tmp_path / "prompts.txt"
+    path.write_text("12+34 = ?\n\nWhat is the capital of Norway?\n")
+    table = similarity.run(SimilarityConfig(**{**SMALL, "prompts": path, "positions": "last"}))
+    assert set(table["similarity"].n) == {2}
+    path.write_text("\n")
+    with pytest.raises(ValueError, match=r"prompts.txt holds no line of text"):
+        similarity.run(SimilarityConfig(**{**SMALL, "prompts": path}))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--alphas", "0.5"], "alphas"),
+        (["--n_prompts", "0"], "greater than 0"),
+        (["--operatr", "lerp"], "unrecognized arguments: --operatr"),
+    ],
+)
+def test_bad_arguments_end_with_status_2_and_say_which(arguments, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        similarity.main(arguments)
+    assert message in capsys.readouterr().err

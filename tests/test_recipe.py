@@ -1,0 +1,52 @@
+"""Recipes are data that survive a round trip and refuse what they do not know."""
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+import lm_merge as lm
+
+MINIMAL = {"host": "a", "donors": ["b"], "layers": [1], "alpha": 0.5}
+
+
+def test_a_recipe_saved_and_loaded_is_the_same(tmp_path):
+    recipe = lm.Recipe.load(
+        {
+            "host": {"model": "a", "revision": "main", "dtype": "bfloat16"},
+            "donors": ["b", "c"],
+            "layers": {20: 0.5, 25: 0.75},
+            "donor_weights": [1.0, 2.0],
+            "operator": "lerp",
+            "accept": ["rope"],
+        }
+    )
+    assert lm.Recipe.load(recipe.save(tmp_path / "r.yaml")) == recipe
+
+
+def test_unknown_keys_and_two_alphas_are_errors():
+    with pytest.raises(ValidationError, match="lambda"):
+        lm.Recipe.load({**MINIMAL, "lambda": 3})
+    with pytest.raises(ValidationError, match="both give the donors' weight"):
+        lm.Recipe.load({**MINIMAL, "layers": {1: 0.5}})
+
+
+def test_a_file_that_is_no_mapping_is_named(tmp_path):
+    path = tmp_path / "list.yaml"
+    path.write_text("- 1\n- 2\n")
+    with pytest.raises(ValueError, match=r"list.yaml holds list, not a mapping"):
+        lm.Recipe.load(path)
+
+
+def test_yaml_runs_no_code(tmp_path):
+    path = tmp_path / "evil.yaml"
+    path.write_text("host: !!python/object/apply:os.getcwd []\n")
+    with pytest.raises(yaml.constructor.ConstructorError):
+        lm.Recipe.load(path)
+
+
+def test_a_merge_knows_its_recipe_and_a_recipe_makes_the_merge(tiny_instruct, tiny_thinker, tmp_path):
+    merge = lm.LatentMerge(tiny_instruct, tiny_thinker, layers={2: 0.25, 5: 0.5}, positions="last")
+    again = lm.compose(merge.recipe.save(tmp_path / "r.yaml"))
+    assert again.recipe == merge.recipe
+    tokens = tiny_instruct.to_tokens("12+34 = ?", chat=True).input_ids
+    assert (merge(tokens) == again(tokens)).all()
