@@ -1,6 +1,6 @@
 """What every analysis does around its `run`: arguments, record, resuming, files."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -8,14 +8,22 @@ import pandas as pd
 import plotly.graph_objects as go
 from jsonargparse import ArgumentParser
 from pydantic import BaseModel
+from rich.console import Console
+from rich.progress import track
 
 from figures import save_figure
 from lm_merge.records import Run, config_hash, find_finished, start_run
 
+ItemT = TypeVar("ItemT")
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 EXPORT_FORMATS = ("pdf", "svg", "png")
 Tables = dict[str, pd.DataFrame]
 Figure = tuple[str, go.Figure, pd.DataFrame]  # name, figure, the table that it drew
+
+
+def progress(items: Iterable[ItemT], what: str, *, quiet: bool) -> Iterable[ItemT]:
+    """The items, with a progress bar on standard error that goes when they are done."""
+    return track(items, what, disable=quiet, transient=True, console=Console(stderr=True))
 
 
 def parse_config(

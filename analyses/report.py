@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pandas as pd
 from pydantic import Field, PositiveInt
-from rich.progress import track
 
 from analyses import similarity
 from analyses.command_line import (
@@ -19,6 +18,7 @@ from analyses.command_line import (
     Figure,
     Tables,
     parse_config,
+    progress,
     run_recorded,
     save_figures,
 )
@@ -88,7 +88,7 @@ def ask_all(
     systems |= {f"donor {donor.name}": (donor, None) for donor in merge.donors}
     systems |= {f"merged {alpha:g}": (merge, alpha) for alpha in alphas}
     answers = {}
-    for name, (system, alpha) in track(systems.items(), "questions", disable=quiet, transient=True):
+    for name, (system, alpha) in progress(list(systems.items()), "questions", quiet=quiet):
         if alpha is not None:
             merge.alpha = alpha
         answers[name] = ask(system, questions)

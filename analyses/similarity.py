@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import torch
 from pydantic import Field, PositiveInt
-from rich.progress import track
 from sklearn.decomposition import PCA
 from torch import Tensor
 
@@ -23,6 +22,7 @@ from analyses.command_line import (
     Figure,
     Tables,
     parse_config,
+    progress,
     run_recorded,
     save_figures,
 )
@@ -172,7 +172,7 @@ def measure(
     comparisons = {alpha: StreamComparison(n_layers) for alpha in alphas}
     paths = MeanPaths()
     before = merge.alpha
-    for batch in track(batches, "similarity", disable=quiet, transient=True):
+    for batch in progress(batches, "similarity", quiet=quiet):
         mask = batch.attention_mask.to(merge.host.device)
         tokens = last_real(mask, mask.bool()) if merge.positions == "last" else mask.bool()
         record = partial(_record, tokens=batch.input_ids, mask=mask)
@@ -237,9 +237,7 @@ class SimilarityOptions(SimilarityConfig):
     """The configuration and where results go."""
 
     runs: Path = Field(default=Path("runs"), description="folder of the run records")
-    export: Path | None = Field(
-        default=None, description="folder for figures as PDF, SVG, PNG"
-    )
+    export: Path | None = Field(default=None, description="folder for figures as PDF, SVG, PNG")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -40,7 +40,7 @@ def plot_accuracy_by_category(table: pd.DataFrame) -> go.Figure:
         range=[-0.5, len(labels) - 0.5],
         tickson="boundaries",
     )
-    figure.update_yaxes(title_text="accuracy (%)", range=[0, 100], dtick=20)
+    figure.update_yaxes(title_text="accuracy (%)", range=[-2, 102], dtick=20)
     figure.update_layout(scattermode="group", scattergap=0.2)
     return add_bottom_legend(figure, plot_height=360, top=92, axis_height=86)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from jsonargparse import auto_cli
 from rich.console import Console
 from rich.table import Table
+from transformers.utils.logging import disable_progress_bar
 
 import lm_merge as lm
 from analyses import report, similarity
@@ -20,6 +21,7 @@ def demo(runs: Path = Path("runs")) -> None:
     Args:
         runs: folder of the run records; a finished demo is found there and not run again
     """
+    disable_progress_bar()  # of loading weights, which takes no time here
     console = Console()
     started = time.monotonic()
     options = report.ReportOptions(runs=runs)
@@ -59,9 +61,12 @@ def generate(
 
 
 def _show_answers(console: Console, tables: report.Tables) -> None:
-    answers = tables["answers"]
-    question = answers[answers.category == "Math"]
-    table = Table(title=f"{question.question.iloc[0]}  (right: {question.answer.iloc[0]})")
+    by_question = [rows for _, rows in tables["answers"].groupby("question", sort=False)]
+    question = max(by_question, key=lambda rows: rows.reply.nunique())  # where they differ most
+    table = Table(
+        title=f"{question.question.iloc[0]}\n(right: {question.answer.iloc[0]})",
+        title_justify="left",
+    )
     for column in ("system", "reply", "right"):
         table.add_column(column)
     for _, row in question.iterrows():
@@ -72,8 +77,11 @@ def _show_answers(console: Console, tables: report.Tables) -> None:
 def _show_accuracy(console: Console, tables: report.Tables) -> None:
     accuracy = tables["accuracy"]
     n = accuracy[accuracy.category != "Overall"].n.max()
-    table = Table(title=f"accuracy in percent on {n} held-out questions a category, 95 % interval")
-    table.add_column("system")
+    table = Table(
+        title=f"accuracy (%) on {n} held-out questions a category; intervals: report",
+        title_justify="left",
+    )
+    table.add_column("system", no_wrap=True)
     for category in (*CATEGORIES, "Overall"):
         table.add_column(category, justify="right")
     for system, rows in accuracy.groupby("system", sort=False):
@@ -81,8 +89,7 @@ def _show_accuracy(console: Console, tables: report.Tables) -> None:
         table.add_row(
             str(system),
             *(
-                f"{100 * cells.accuracy_frac[category]:.0f} "
-                f"[{100 * cells.low[category]:.0f}, {100 * cells.high[category]:.0f}]"
+                f"{100 * cells.accuracy_frac[category]:.0f}"
                 for category in (*CATEGORIES, "Overall")
             ),
         )

@@ -1,9 +1,13 @@
 """Fixtures that several tests share."""
 
-import pytest
-import torch
+import os
 
-import lm_merge as lm
+os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the hub's client: tests fetch nothing
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+import lm_merge as lm  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

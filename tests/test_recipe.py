@@ -44,7 +44,9 @@ def test_yaml_runs_no_code(tmp_path):
         lm.Recipe.load(path)
 
 
-def test_a_merge_knows_its_recipe_and_a_recipe_makes_the_merge(tiny_instruct, tiny_thinker, tmp_path):
+def test_a_merge_knows_its_recipe_and_a_recipe_makes_the_merge(
+    tiny_instruct, tiny_thinker, tmp_path
+):
     merge = lm.LatentMerge(tiny_instruct, tiny_thinker, layers={2: 0.25, 5: 0.5}, positions="last")
     again = lm.compose(merge.recipe.save(tmp_path / "r.yaml"))
     assert again.recipe == merge.recipe

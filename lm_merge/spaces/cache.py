@@ -1,8 +1,9 @@
 """The key-value cache of a merge: the host's own, with every donor's in tow."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from torch import LongTensor, Tensor
+from torch import Tensor
 from transformers import DynamicCache
 
 
@@ -43,7 +44,7 @@ class MergeCache(DynamicCache):
         for cache in self.donor_caches:
             cache.reset()
 
-    def reorder_cache(self, beam_idx: LongTensor) -> None:
+    def reorder_cache(self, beam_idx: Any) -> None:
         super().reorder_cache(beam_idx)
         for cache in self.donor_caches:
             cache.reorder_cache(beam_idx)

@@ -14,10 +14,14 @@ def test_the_report_is_one_page_with_all_figures_and_true_numbers(tmp_path):
     path, tables = report.write(report.ReportOptions(**SMALL, runs=tmp_path), {}, quiet=True)
     html = path.read_text()
     assert html.count('class="plotly-graph-div') == 4
-    assert not re.search(r'(src|href)="https?:', html)
+    assert not re.search(r"<(script|link|img)[^>]*(src|href)=", html)
     assert set(tables) == {"answers", "accuracy", "similarity", "paths"}
     accuracy, answers = tables["accuracy"], tables["answers"]
-    assert list(accuracy.system.unique()) == ["host tiny-instruct", "donor tiny-thinker", "merged 0.5"]
+    assert list(accuracy.system.unique()) == [
+        "host tiny-instruct",
+        "donor tiny-thinker",
+        "merged 0.5",
+    ]
     assert len(answers) == 4 * 3
     overall = accuracy[accuracy.category == "Overall"].set_index("system").accuracy_frac
     parts = accuracy[accuracy.category != "Overall"].groupby("system").accuracy_frac.mean()
@@ -26,9 +30,7 @@ def test_the_report_is_one_page_with_all_figures_and_true_numbers(tmp_path):
 
 def test_the_generate_command_prints_what_the_merge_says(tmp_path, capsys):
     recipe = tmp_path / "host_alone.yaml"
-    recipe.write_text(
-        "host: tiny-instruct\ndonors: [tiny-thinker]\nlayers: [3]\nalpha: 0.0\n"
-    )
+    recipe.write_text("host: tiny-instruct\ndonors: [tiny-thinker]\nlayers: [3]\nalpha: 0.0\n")
     cli.main(["generate", str(recipe), '["What is the capital of Norway?"]'])
     assert capsys.readouterr().out == "Oslo\n"
 
