@@ -3,6 +3,7 @@
 from figures.accuracy_by_category import plot_accuracy_by_category
 from figures.arc_ratio_by_alpha import plot_arc_ratio_by_alpha
 from figures.export import save_figure
+from figures.notebook import use_in_notebooks
 from figures.page import Section, render_page
 from figures.residual_paths import plot_residual_paths
 from figures.similarity_by_layer import plot_similarity_by_layer
@@ -17,4 +18,5 @@ __all__ = [
     "plot_similarity_by_layer",
     "render_page",
     "save_figure",
+    "use_in_notebooks",
 ]
