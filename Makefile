@@ -38,7 +38,7 @@ figures: $(STAMP) ## the figures of the paper, from the bundled pair
 	$(BIN)/python -m analyses.report --export figures/paper
 
 notebooks: $(STAMP) ## run every notebook from top to bottom
-	$(BIN)/python -m pytest --nbmake notebooks
+	$(BIN)/python -m pytest -o filterwarnings=default --nbmake notebooks
 
 bench: $(STAMP) ## speed and memory beside the alternatives
 	@set -e; for file in benchmarks/[a-z]*.py; do \

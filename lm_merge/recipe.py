@@ -45,8 +45,8 @@ class Recipe(BaseModel):
     alpha: float | None = Field(
         default=None, description="donors' total weight for a list of layers, 0 host .. 1 donor"
     )
-    donor_weights: tuple[float, ...] | None = Field(
-        default=None, description="the donors' parts of alpha; equal if None"
+    donor_weights: tuple[float, ...] | dict[int, tuple[float, ...]] | None = Field(
+        default=None, description="the donors' parts of alpha, or block -> parts; equal if None"
     )
     positions: Literal["all", "last"] = Field(
         default="all", description="every token, or every token from the last prompt token on"

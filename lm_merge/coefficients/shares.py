@@ -1,12 +1,12 @@
 """The user's alpha, a number or a gate, as one weight a model: (1 - alpha, alpha x shares)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-Gate = Callable[[Tensor, Tensor], Tensor]
+Gate = Callable[..., Tensor]
 Alpha = float | Gate
 
 
@@ -28,6 +28,32 @@ def donor_shares(donor_weights: Sequence[float] | None, n_donors: int) -> tuple[
             f"donor_weights={list(donor_weights)} must be non-negative and not all zero"
         )
     return tuple(weight / total for weight in donor_weights)
+
+
+def shares_by_layer(
+    donor_weights: Sequence[float] | Mapping[int, Sequence[float]] | None,
+    layers: Iterable[int],
+    n_donors: int,
+) -> dict[int, tuple[float, ...]]:
+    """Each donor's part of alpha at each merged block; the same everywhere unless given by block.
+
+    Raises ValueError as `donor_shares`, for blocks that are missing or not merged, and for a donor
+    without any part.
+    """
+    layers = list(layers)
+    if not isinstance(donor_weights, Mapping):
+        shares = dict.fromkeys(layers, donor_shares(donor_weights, n_donors))
+    elif set(donor_weights) != set(layers):
+        raise ValueError(
+            f"donor_weights are given for blocks {sorted(donor_weights)}, merged are {layers}; "
+            "give them for each merged block"
+        )
+    else:
+        shares = {layer: donor_shares(donor_weights[layer], n_donors) for layer in layers}
+    for i in range(n_donors):
+        if not any(parts[i] for parts in shares.values()):
+            raise ValueError(f"donor_weights={donor_weights} give donor {i} no part; leave it out")
+    return shares
 
 
 def alpha_from_lambda(lambda_reg: float) -> float:

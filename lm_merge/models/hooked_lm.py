@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -90,6 +91,13 @@ class HookedLM:
         """A part of the native view by TransformerLens's name: embed, blocks, ln_final, unembed."""
         assert self.native is not None  # callers have handled a model without native view
         return self.native.get_submodule(self.hooked.adapter.component_mapping[component].name)
+
+    def readout(self, state: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_vocab"]:
+        """Logits that the model would give if the stream ended here (logit lens); no soft cap."""
+        assert self.native is not None
+        weight = self.native_part("unembed").weight
+        normed = self.native_part("ln_final")(state.to(weight.device, weight.dtype))
+        return self.native_part("unembed")(normed)
 
     def generate(
         self,

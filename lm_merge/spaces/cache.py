@@ -16,7 +16,7 @@ class MergeCache(DynamicCache):
 
     donor_caches: list[DynamicCache]
     merge_id: str  # which merge filled it; another must not go on from it
-    first_merged: int | None  # with positions="last": column of the last prompt token
+    last_prompt_column: int | None  # of the whole sequence; None before the first pass
 
     @classmethod
     def adopt(
@@ -32,7 +32,7 @@ class MergeCache(DynamicCache):
         assert isinstance(cache, cls)
         cache.donor_caches = list(donor_caches)
         cache.merge_id = merge_id
-        cache.first_merged = None
+        cache.last_prompt_column = None
         if any(cache.is_recording_past(layer) for layer in range(len(cache.layers))):
             for donor_cache in cache.donor_caches:  # assisted decoding asked for it before
                 donor_cache.activate_past_recording()
@@ -40,7 +40,7 @@ class MergeCache(DynamicCache):
 
     def reset(self) -> None:
         super().reset()
-        self.first_merged = None
+        self.last_prompt_column = None
         for cache in self.donor_caches:
             cache.reset()
 

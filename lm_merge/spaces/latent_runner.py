@@ -1,7 +1,8 @@
 """A merge at work: the callbacks that run donors beside the host and merge their states."""
 
+import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,76 +12,115 @@ from transformers import DynamicCache
 from lm_merge.coefficients import Alpha
 from lm_merge.models import HookedLM
 from lm_merge.models.legacy import LegacyStream
+from lm_merge.spaces.alpha_record import AlphaRecord
 from lm_merge.spaces.attachment import attach_hooked, attach_native
 from lm_merge.spaces.cache import MergeCache
-from lm_merge.spaces.latent_pass import LatentPass, StateMerge
-from lm_merge.spaces.positions import from_column, last_real, real_tokens
+from lm_merge.spaces.latent_pass import LatentPass, StateMerge, raise_if_not_finite
+from lm_merge.spaces.positions import generated_index, real_tokens
 from lm_merge.spaces.streams import DonorStream, ForwardInputs
+
+_ATTACHING = threading.Lock()
 
 
 class LatentRunner:
     """Hangs on a host's view while attached; between forward passes it holds no state of tokens.
 
-    others: the donors, and last the ancestor if there is one (`has_base`). layers: merged block ->
-    alpha; may be replaced between passes.
+    donors, base: the models whose streams are read. layers: merged block -> alpha, which may be
+    replaced between passes. shares: merged block -> the donors' parts of alpha; a donor stops at the
+    last block in which its part is not 0.
     """
 
     def __init__(
         self,
         host: HookedLM,
-        others: Sequence[HookedLM],
+        donors: Sequence[HookedLM],
+        base: HookedLM | None,
         merge_states: StateMerge,
         *,
-        has_base: bool,
         layers: dict[int, Alpha],
+        shares: dict[int, tuple[float, ...]],
         positions: str,
         donor_stream: str,
     ) -> None:
-        self.host, self.merge_states, self.has_base = host, merge_states, has_base
+        self.host, self.merge_states, self.shares = host, merge_states, shares
         self.layers, self.positions = layers, positions
         self.coupled = donor_stream == "coupled"
-        self._streams = _streams_of(others, list(layers), donor_stream)
+        self.record: AlphaRecord | None = None
+        self._streams = _donor_streams(donors, shares, coupled=self.coupled)
+        self._base = None if base is None else _stream(base, list(layers), coupled=self.coupled)
         self._id = uuid.uuid4().hex
         self._prompt_length: int | None = None
         self._pass: LatentPass | None = None
+        self._unchecked: list[LatentPass] | None = None
+        self._thread = 0
         self._attached = {"native": False, "hooked": False}
+
+    def __repr__(self) -> str:
+        return f"a merge of {self.host.name!r} at {list(self.layers)}"
 
     @contextmanager
     def attach(self, view: str) -> Iterator[None]:
-        """Hang the merge on one view, once however often it is asked for; take it off at the end."""
-        if self._attached[view]:
+        """Hang the merge on one view, once however often it is asked for; take it off at the end.
+
+        Raises RuntimeError where another merge, or another thread, is at work on the host.
+        """
+        with _ATTACHING:
+            nested = self._attached[view]
+            before = self.host.merge_attached
+            self._claim()
+            self._attached[view], self.host.merge_attached = True, self
+        if nested:
             yield
             return
-        if self.host.merge_attached not in (None, self):
-            raise RuntimeError(
-                f"host {self.host.name!r} is inside the hooks of another merge "
-                f"({self.host.merge_attached!r}); leave that first, or load the host a second time"
-            )
-        before, common = self.host.merge_attached, (self._begin, self._merge_at, self._end)
+        common = (self._begin, self._merge_at, self._end)
         attached = (
             attach_native(self.host, list(self.layers), *common)
             if view == "native"
             else attach_hooked(self.host, list(self.layers), *common, self._begin_legacy)
         )
-        with attached:
-            self._attached[view], self.host.merge_attached = True, self
-            try:
+        try:
+            with attached:
                 yield
-            finally:
-                self._attached[view], self.host.merge_attached = False, before
-                self._pass = None
+        finally:
+            self._attached[view], self.host.merge_attached = False, before
+            self._pass = None
+
+    def _claim(self) -> None:
+        holder = self.host.merge_attached
+        if holder is None:
+            self._thread = threading.get_ident()
+        elif holder is not self:
+            raise RuntimeError(
+                f"host {self.host.name!r} is inside the hooks of another merge ({holder!r}); "
+                "leave that first, or load the host a second time"
+            )
+        self._check_thread()
+
+    def _check_thread(self) -> None:
+        if threading.get_ident() != self._thread:
+            raise RuntimeError(
+                f"host {self.host.name!r} is being merged in another thread; a host serves one thread "
+                "at a time: wait for it, or load the host a second time"
+            )
 
     @contextmanager
     def generating(self, prompt_length: int) -> Iterator[None]:
-        """Inside, "the last prompt token" is that of a prompt so many columns long."""
-        before, self._prompt_length = self._prompt_length, prompt_length
+        """Inside, "the last prompt token" is that of a prompt so many columns long.
+
+        States that are not finite are reported at the end, so that no step waits for the device.
+        """
+        before = self._prompt_length, self._unchecked
+        self._prompt_length, self._unchecked = prompt_length, []
         try:
             yield
-        finally:
-            self._prompt_length = before
+        finally:  # after an error of torch's too: sampling from NaN fails in its own words
+            passes = self._unchecked
+            self._prompt_length, self._unchecked = before
+            raise_if_not_finite(passes)
 
     def _begin(self, module: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """Before the host's forward: run the donors on the same tokens."""
+        self._check_thread()
         input_ids = keywords.get("input_ids", arguments[0] if arguments else None)
         if input_ids is None:
             raise ValueError(
@@ -90,33 +130,52 @@ class LatentRunner:
         inputs = ForwardInputs(
             input_ids, keywords.get("attention_mask"), keywords.get("position_ids")
         )
-        real = real_tokens(inputs.attention_mask, input_ids.shape[1])
         n_before = 0 if cache is None else cache.get_seq_length()
-        self._pass = LatentPass(self._merged_at(input_ids, real, cache, n_before), real)
-        if cache is None and self._is_off():
-            return arguments, keywords
-        caches = [None] * len(self._streams) if cache is None else cache.donor_caches
-        for stream, donor_cache in zip(self._streams, caches, strict=True):
-            stream.start(inputs, donor_cache)
+        self._pass = self._new_pass(input_ids, inputs.attention_mask, cache, n_before)
+        self._run_donors(self._pass, cache, lambda stream, own: stream.start(inputs, own))
         return arguments, keywords
 
     def _begin_legacy(self, tokens: Tensor, attention_mask: Tensor | None, cache: Any) -> None:
         """The same for a HookedTransformer, whose cache is TransformerLens's."""
-        real = real_tokens(attention_mask, tokens.shape[1])
+        self._check_thread()
         n_before = 0 if cache is None else cache[0].past_keys.shape[1]
         if cache is not None and n_before == 0:
-            cache.donor_caches = [stream.new_cache(len(tokens)) for stream in self._streams]
-            cache.first_merged = None
-        merged_at = self._merged_at(tokens, real, cache, n_before)
-        caches = [None] * len(self._streams) if cache is None else cache.donor_caches
+            cache.donor_caches = [stream.new_cache(len(tokens)) for stream in self._all_streams()]
+            cache.last_prompt_column = None
+        current = self._new_pass(tokens, attention_mask, cache, n_before)
         self._pass = None  # a host that is its own donor runs unmerged now
-        if cache is not None or not self._is_off():
-            for stream, donor_cache in zip(self._streams, caches, strict=True):
-                stream.start(tokens, attention_mask, donor_cache)
-        self._pass = LatentPass(merged_at, real)
+        self._run_donors(
+            current, cache, lambda stream, own: stream.start(tokens, attention_mask, own)
+        )
+        self._pass = current
 
-    def _is_off(self) -> bool:
-        return all(not callable(alpha) and alpha == 0 for alpha in self.layers.values())
+    def _all_streams(self) -> list[Any]:
+        return [*self._streams, *([] if self._base is None else [self._base])]
+
+    def _run_donors(self, current: LatentPass, cache: Any, start: Callable[..., None]) -> None:
+        """Run every stream on the new tokens; with a cache always, so that it never falls behind."""
+        if cache is None and all(not callable(a) and a == 0 for a in self.layers.values()):
+            return
+        streams = self._all_streams()
+        caches = [None] * len(streams) if cache is None else cache.donor_caches
+        for stream, own in zip(streams, caches, strict=True):
+            start(stream, own)
+        current.donors_ran = True
+
+    def _new_pass(
+        self, tokens: Tensor, attention_mask: Tensor | None, cache: Any, n_before: int
+    ) -> LatentPass:
+        """Which tokens are merged; the cache remembers where the prompt ended."""
+        real = real_tokens(attention_mask, tokens.shape[1])
+        last = None if self._prompt_length is None else self._prompt_length - 1
+        if cache is not None:
+            if cache.last_prompt_column is None:
+                cache.last_prompt_column = tokens.shape[1] - 1 if last is None else last
+            elif last is None:
+                last = cache.last_prompt_column
+        generated = generated_index(tokens, real, n_before, last)
+        merged_at = None if self.positions == "all" else generated >= 0
+        return LatentPass(merged_at, real, generated, n_before)
 
     def _cache_for(self, module: Any, keywords: dict[str, Any]) -> MergeCache | None:
         """The host's cache with the donors' in tow; made here where the host would make its own."""
@@ -141,53 +200,60 @@ class LatentRunner:
             raise ValueError(
                 "past_key_values was filled without the merge; start from an empty one inside the hooks"
             )
-        return MergeCache.adopt(cache, [stream.new_cache() for stream in self._streams], self._id)
-
-    def _merged_at(
-        self, tokens: Tensor, real: Tensor | None, cache: Any, n_before: int
-    ) -> Tensor | None:
-        """Tokens to merge, None for all; the cache remembers where the prompt ended."""
-        if self.positions == "all":
-            return None
-        first = self._prompt_length and self._prompt_length - 1
-        if cache is not None:
-            if cache.first_merged is None:
-                cache.first_merged = tokens.shape[1] - 1 if first is None else first
-            elif first is None:
-                first = cache.first_merged
-        if first is None:
-            return last_real(tokens, real)
-        return from_column(tokens, n_before, first)
+        return MergeCache.adopt(
+            cache, [stream.new_cache() for stream in self._all_streams()], self._id
+        )
 
     def _merge_at(self, layer: int, host: Tensor) -> Tensor | None:
         """After a merged block: its output with the donors' states merged in; None to leave it."""
         alpha, current = self.layers[layer], self._pass
-        if current is None or not self._streams[0].states:
+        if current is None or not current.donors_ran:
             return None  # a block run by itself, or a merge that is off
-        states = [stream.take(layer) for stream in self._streams]
-        donors, base = (states[:-1], states[-1]) if self.has_base else (states, None)
+        speaking = [
+            (stream, share)
+            for stream, share in zip(self._streams, self.shares[layer], strict=True)
+            if share != 0
+        ]
+        states = [stream.take(layer) for stream, _ in speaking]
+        shares = [share for _, share in speaking]
+        base = None if self._base is None else self._base.take(layer)
         merged = host
         if callable(alpha) or alpha != 0:
-            computed = self.merge_states(alpha, host, donors, base)
-            merged = current.select(host, computed)
+            values = current.open_gate(alpha, shares, host, states) if callable(alpha) else alpha
+            merged = current.select(host, self.merge_states(values, shares, host, states, base))
             current.note(layer, merged)
+            if self.record is not None:
+                self.record.add(layer, current, values, host)
         if self.coupled:
-            for stream, state in zip(self._streams, states, strict=True):
+            others = [*zip((s for s, _ in speaking), states, strict=True)]
+            if self._base is not None:
+                others.append((self._base, base))
+            for stream, state in others:
                 stream.resume(layer, current.select(state.to(host), merged))
         return None if merged is host else merged
 
     def _end(self) -> None:
-        """After the host's forward: fail if a merged state was not finite."""
+        """After the host's forward: look for states that are not finite, now or when generated."""
         current, self._pass = self._pass, None
-        if current is not None:
-            current.raise_if_not_finite()
+        if current is None:
+            return
+        if self._unchecked is None:
+            raise_if_not_finite([current])
+        else:
+            self._unchecked.append(current)
 
 
-def _streams_of(others: Sequence[HookedLM], layers: list[int], donor_stream: str) -> list[Any]:
-    coupled = donor_stream == "coupled"
+def _donor_streams(
+    donors: Sequence[HookedLM], shares: dict[int, tuple[float, ...]], *, coupled: bool
+) -> list[Any]:
+    """A stream for each donor, over the blocks in which it has a part."""
     return [
-        LegacyStream(model.hooked, layers)
-        if model.native is None
-        else DonorStream(model, layers, coupled=coupled)
-        for model in others
+        _stream(donor, [layer for layer, parts in shares.items() if parts[i] != 0], coupled=coupled)
+        for i, donor in enumerate(donors)
     ]
+
+
+def _stream(model: HookedLM, layers: list[int], *, coupled: bool) -> Any:
+    if model.native is None:
+        return LegacyStream(model.hooked, layers)
+    return DonorStream(model, layers, coupled=coupled)

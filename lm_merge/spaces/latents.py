@@ -7,11 +7,12 @@ from typing import Any
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lm_merge.coefficients import Alpha, alpha_from_lambda, donor_shares
+from lm_merge.coefficients import Alpha, alpha_from_lambda, shares_by_layer
 from lm_merge.generation import Prompts, prepare
 from lm_merge.models import HookedLM, check_pair
 from lm_merge.operators import get_operator, needs_base
 from lm_merge.recipe import Recipe
+from lm_merge.spaces.alpha_record import AlphaRecord
 from lm_merge.spaces.latent_pass import StateMerge
 from lm_merge.spaces.latent_runner import LatentRunner
 from lm_merge.spaces.positions import POSITIONS
@@ -29,7 +30,8 @@ class LatentMerge:
     alpha: the donors' total weight, 0 host .. 1 donor (not clamped: beyond, it extrapolates), or a
         gate: a callable of host and donor states [batch, pos, d_model] giving alpha [batch, pos, 1].
         For regmean `lambda_reg` may stand instead: alpha = 1 / (1 + lambda_reg).
-    donor_weights: the donors' parts of alpha, equal unless given.
+    donor_weights: the donors' parts of alpha, equal unless given; or {block: parts}, where a donor
+        runs to the last block in which it has a part.
     base: common ancestor, for operators that need one (task_vector).
     positions: "all", or "last": every token from the last prompt token on.
     donor_stream: "pure": donors go on from their own states; "coupled": from the merged ones.
@@ -47,7 +49,7 @@ class LatentMerge:
         operator: str = "slerp",
         layers: Layers,
         alpha: Alpha | None = None,
-        donor_weights: Sequence[float] | None = None,
+        donor_weights: Sequence[float] | Mapping[int, Sequence[float]] | None = None,
         base: HookedLM | None = None,
         positions: str = "all",
         donor_stream: str = "pure",
@@ -72,16 +74,19 @@ class LatentMerge:
         self.operator_args = operator_args
         self.accept = tuple(accept)
         self.donor_weights = donor_weights
-        merge_states = StateMerge(operator, donor_shares(donor_weights, len(donors)), operator_args)
+        merge_states = StateMerge(operator, operator_args)
+        schedule = layer_schedule(layers, alpha, n_layers=host.n_layers, host_name=host.name)
+        shares = shares_by_layer(donor_weights, schedule, len(donors))
         others = [*donors, *([base] if base is not None else [])]
         _check_kinds([host, *others], donor_stream)
         self.notes = tuple(note for other in others for note in check_pair(host, other, accept))
         self._runner = LatentRunner(
             host,
-            others,
+            donors,
+            base,
             merge_states,
-            has_base=base is not None,
-            layers=layer_schedule(layers, alpha, n_layers=host.n_layers, host_name=host.name),
+            layers=schedule,
+            shares=shares,
             positions=positions,
             donor_stream=donor_stream,
         )
@@ -129,7 +134,7 @@ class LatentMerge:
             base=None if self.base is None else self.base.source,
             operator=self.operator,
             layers=dict(self.layers),  # pyright: ignore[reportArgumentType] # numbers: checked above
-            donor_weights=None if self.donor_weights is None else tuple(self.donor_weights),
+            donor_weights=self.donor_weights,  # pyright: ignore[reportArgumentType] # pydantic's
             positions=self.positions,  # pyright: ignore[reportArgumentType] # checked in __init__
             donor_stream=self.donor_stream,  # pyright: ignore[reportArgumentType] # checked too
             operator_args=self.operator_args,
@@ -185,6 +190,16 @@ class LatentMerge:
         """Logits and the host's activations, merged where merged: TransformerLens's run_with_cache."""
         with self._runner.attach("hooked"):
             return self.host.hooked.run_with_cache(tokens, *arguments, **keywords)
+
+    @contextmanager
+    def recording(self) -> Iterator[AlphaRecord]:
+        """Inside, the alpha of every token is noted, so that one can see where the donor spoke."""
+        before, record = self._runner.record, AlphaRecord()
+        self._runner.record = record
+        try:
+            yield record
+        finally:
+            self._runner.record = before
 
     @contextmanager
     def hooks(self) -> Iterator["LatentMerge"]:
