@@ -41,9 +41,8 @@ notebooks: $(STAMP) ## run every notebook from top to bottom
 	$(BIN)/python -m pytest -o filterwarnings=default --nbmake notebooks
 
 bench: $(STAMP) ## speed and memory beside the alternatives
-	@set -e; for file in benchmarks/[a-z]*.py; do \
-		test -e "$$file" || { echo "there is no benchmark yet"; break; }; \
-		module=$${file%.py}; echo "$$file"; $(BIN)/python -m "$$(echo "$$module" | tr / .)"; \
+	for name in decode operators assisted; do \
+		$(BIN)/python -m benchmarks.$$name --export benchmarks/results || exit 1; \
 	done
 
 clean: ## delete caches and build products; .venv and runs stay

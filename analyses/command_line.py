@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import pandas as pd
 import plotly.graph_objects as go
 from jsonargparse import ArgumentParser
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from rich.console import Console
 from rich.progress import track
 
@@ -19,6 +19,20 @@ ConfigT = TypeVar("ConfigT", bound=BaseModel)
 EXPORT_FORMATS = ("pdf", "svg", "png")
 Tables = dict[str, pd.DataFrame]
 Figure = tuple[str, go.Figure, pd.DataFrame]  # name, figure, the table that it drew
+
+
+class OutputOptions(BaseModel):
+    """Where results go; no part of what is computed."""
+
+    runs: Path = Field(default=Path("runs"), description="folder of the run records")
+    export: Path | None = Field(
+        default=None, description="folder for copies: figures as PDF, SVG, PNG, tables as CSV"
+    )
+
+
+def config_in(options: BaseModel, config_class: type[ConfigT]) -> ConfigT:
+    """The configuration alone, out of options that also say where results go."""
+    return config_class(**{key: getattr(options, key) for key in config_class.model_fields})
 
 
 def progress(items: Iterable[ItemT], what: str, *, quiet: bool) -> Iterable[ItemT]:

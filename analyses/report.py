@@ -16,7 +16,9 @@ from analyses import similarity
 from analyses.command_line import (
     EXPORT_FORMATS,
     Figure,
+    OutputOptions,
     Tables,
+    config_in,
     parse_config,
     progress,
     run_recorded,
@@ -60,11 +62,8 @@ class ReportConfig(SimilarityConfig):
     n_examples: PositiveInt = Field(default=1, description="answers shown of each category")
 
 
-class ReportOptions(ReportConfig):
+class ReportOptions(ReportConfig, OutputOptions):
     """The configuration and where results go."""
-
-    runs: Path = Field(default=Path("runs"), description="folder of the run records")
-    export: Path | None = Field(default=None, description="folder for figures as PDF, SVG, PNG")
 
 
 def run(config: ReportConfig, record: Run | None = None, *, quiet: bool = True) -> Tables:
@@ -72,11 +71,10 @@ def run(config: ReportConfig, record: Run | None = None, *, quiet: bool = True) 
     questions = question_set(config.n_questions, seed=config.seed)
     merge = compose(similarity.recipe_of(config), device=config.device, dtype=config.dtype)
     answers = ask_all(merge, questions, config.alphas, quiet=quiet)
-    given = {key: getattr(config, key) for key in SimilarityConfig.model_fields}
     return {
         "answers": answers_table(answers, config.n_questions, config.n_examples),
         "accuracy": accuracy_table(answers),
-        **similarity.run(SimilarityConfig(**given), record, quiet=quiet, merge=merge),
+        **similarity.run(config_in(config, SimilarityConfig), record, quiet=quiet, merge=merge),
     }
 
 
@@ -157,7 +155,7 @@ def page(tables: Tables, config: ReportConfig, figures: Sequence[Figure]) -> str
 
 def write(options: ReportOptions, given: dict, *, quiet: bool = False) -> tuple[Path, Tables]:
     """Run (or find the finished run) and write `report.html` into its folder; gives page and tables."""
-    config = ReportConfig(**{key: getattr(options, key) for key in ReportConfig.model_fields})
+    config = config_in(options, ReportConfig)
     folder, tables = run_recorded(
         "report", config, given, root=options.runs, run=partial(run, quiet=quiet)
     )

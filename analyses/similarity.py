@@ -20,7 +20,9 @@ from torch import Tensor
 from analyses.command_line import (
     EXPORT_FORMATS,
     Figure,
+    OutputOptions,
     Tables,
+    config_in,
     parse_config,
     progress,
     run_recorded,
@@ -233,11 +235,8 @@ def draw(tables: Tables, merged_layers: Sequence[int]) -> list[Figure]:
     ]
 
 
-class SimilarityOptions(SimilarityConfig):
+class SimilarityOptions(SimilarityConfig, OutputOptions):
     """The configuration and where results go."""
-
-    runs: Path = Field(default=Path("runs"), description="folder of the run records")
-    export: Path | None = Field(default=None, description="folder for figures as PDF, SVG, PNG")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -245,9 +244,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options, given = parse_config(
         SimilarityOptions, argv, prog="python -m analyses.similarity", description=__doc__ or ""
     )
-    config = SimilarityConfig(
-        **{key: getattr(options, key) for key in SimilarityConfig.model_fields}
-    )
+    config = config_in(options, SimilarityConfig)
     folder, tables = run_recorded(
         "similarity", config, given, root=options.runs, run=partial(run, quiet=False)
     )

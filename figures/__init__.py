@@ -3,6 +3,7 @@
 from figures.accuracy_by_category import plot_accuracy_by_category
 from figures.arc_ratio_by_alpha import plot_arc_ratio_by_alpha
 from figures.export import save_figure
+from figures.gate_by_token import plot_gate_by_token
 from figures.notebook import use_in_notebooks
 from figures.page import Section, render_page
 from figures.residual_paths import plot_residual_paths
@@ -14,6 +15,7 @@ __all__ = [
     "Section",
     "plot_accuracy_by_category",
     "plot_arc_ratio_by_alpha",
+    "plot_gate_by_token",
     "plot_residual_paths",
     "plot_similarity_by_layer",
     "render_page",

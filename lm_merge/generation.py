@@ -94,6 +94,7 @@ def generate(
     goes to `transformers`' `generate`.
     """
     hf_arguments.setdefault("pad_token_id", _padding_token(model, tokenizer))
+    _check_length(model, prompts)
     if "stop_strings" in hf_arguments:
         hf_arguments.setdefault("tokenizer", tokenizer)
     with _seeded(seed):
@@ -116,6 +117,15 @@ def in_form_of(
     ids = output if isinstance(output, Tensor) else output.sequences
     new = tokenizer.batch_decode(ids[:, prompts.input_ids.shape[1] :], skip_special_tokens=True)
     return new[0] if prompts.form == "text" and len(new) == 1 else new
+
+
+def _check_length(model: PreTrainedModel, prompts: EncodedPrompts) -> None:
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    n_tokens = prompts.input_ids.shape[1]
+    if context is not None and n_tokens >= context:
+        raise ValueError(
+            f"the prompt has {n_tokens} tokens and the model's context ends at {context}; shorten it"
+        )
 
 
 def _checked_ids(ids: Tensor, mask: Tensor | None) -> EncodedPrompts:

@@ -10,6 +10,7 @@ from torch import Tensor
 from lm_merge.coefficients import Alpha, alpha_from_lambda, shares_by_layer
 from lm_merge.generation import Prompts, prepare
 from lm_merge.models import HookedLM, check_pair
+from lm_merge.models.twins import parameter_twin
 from lm_merge.operators import get_operator, needs_base
 from lm_merge.recipe import Recipe
 from lm_merge.spaces.alpha_record import AlphaRecord
@@ -179,12 +180,20 @@ class LatentMerge:
 
         Hugging Face's `generate` on the native view, so sampling, beams, streaming and stopping are
         its arguments; `chat` applies the host's chat template, `seed` seeds the sampling.
+        `assistant_model` may be any of the models, the host or a donor alone included.
         """
         host = self.host
+        if "assistant_model" in arguments:
+            arguments["assistant_model"] = self._assistant(arguments["assistant_model"])
         encoded = prepare(host.tokenizer, prompts, host.name, chat, attention_mask)
         view = "hooked" if host.native is None else "native"
         with self._runner.attach(view), self._runner.generating(encoded.input_ids.shape[1]):
             return host.continue_prompts(encoded, max_new_tokens=max_new_tokens, **arguments)
+
+    def _assistant(self, assistant: Any) -> Any:
+        """A model to draft with; the host gets a twin over its own weights, which is not merged."""
+        model = assistant.native if isinstance(assistant, HookedLM) else assistant
+        return parameter_twin(model) if model is self.host.native else model
 
     def run_with_cache(self, tokens: Any, *arguments: Any, **keywords: Any) -> Any:
         """Logits and the host's activations, merged where merged: TransformerLens's run_with_cache."""

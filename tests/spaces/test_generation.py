@@ -55,7 +55,8 @@ def test_an_unmerged_assistant_changes_speed_and_not_text(merge):
     common = {"max_new_tokens": N_NEW, "do_sample": False, "eos_token_id": None}
     tokens = random_tokens(1, 9)
     expected = merge.generate(tokens, **common)
-    for assistant in (merge.donors[0].native, random_lm("qwen2", 0).native):
+    host, donor = merge.host, merge.donors[0]
+    for assistant in (host, host.native, donor, donor.native, random_lm("qwen2", 0).native):
         assert torch.equal(merge.generate(tokens, assistant_model=assistant, **common), expected)
 
 

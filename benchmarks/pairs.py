@@ -1,0 +1,45 @@
+"""Random models of a stated size, and what their parts cost."""
+
+import torch
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+import lm_merge as lm
+
+
+def random_native(
+    seed: int, *, n_blocks: int, d_model: int, d_vocab: int, n_positions: int = 4096
+) -> Qwen2ForCausalLM:
+    """A Qwen2 model with random weights; MLP 2.75 times as wide as the stream, 64 wide heads."""
+    torch.manual_seed(seed)
+    n_heads = d_model // 64
+    config = Qwen2Config(
+        vocab_size=d_vocab,
+        hidden_size=d_model,
+        intermediate_size=d_model * 11 // 4,
+        num_hidden_layers=n_blocks,
+        num_attention_heads=n_heads,
+        num_key_value_heads=n_heads // 2,
+        max_position_embeddings=n_positions,
+        tie_word_embeddings=False,
+    )
+    return Qwen2ForCausalLM(config).eval()
+
+
+def decode_limit(model: lm.HookedLM, layer: int) -> float:
+    """Least cost of a merged token in units of one model's, by parameters touched.
+
+    1 + P(donor blocks 0..layer) / P(host blocks + unembedding).
+    """
+    block, unembed = _sizes(model)
+    return 1 + (layer + 1) * block / (model.n_layers * block + unembed)
+
+
+def prefill_limit(model: lm.HookedLM, layer: int, n_prompt: int) -> float:
+    """The same for a prompt, of which one position only is unembedded."""
+    block, unembed = _sizes(model)
+    return 1 + n_prompt * (layer + 1) * block / (n_prompt * model.n_layers * block + unembed)
+
+
+def _sizes(model: lm.HookedLM) -> tuple[int, int]:
+    block = sum(parameter.numel() for parameter in model.native_blocks()[0].parameters())
+    return block, model.native_part("unembed").weight.numel()
