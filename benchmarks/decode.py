@@ -46,9 +46,9 @@ def systems(
     host: lm.HookedLM, donor: lm.HookedLM, config: DecodeConfig, ids: torch.Tensor
 ) -> dict[str, Callable[[int], Any]]:
     """System name -> generate that many new tokens."""
-    native, other, last = host.native, donor.native, max(config.layers)
-    assert native is not None
-    assert other is not None
+    native: Any = host.native
+    other: Any = donor.native
+    last = max(config.layers)
 
     def greedy(n_new: int) -> dict[str, Any]:
         length = {"max_new_tokens": n_new, "min_new_tokens": n_new}

@@ -10,8 +10,8 @@ from lm_merge.operators import slerp
 
 
 def generate_published(
-    host: PreTrainedModel,
-    donor: PreTrainedModel,
+    host: Any,
+    donor: Any,
     layer: int,
     alpha: float,
     ids: Tensor,
@@ -44,7 +44,7 @@ def generate_published(
         host.get_decoder().layers[layer].register_forward_hook(merge),
     ]
     try:
-        return host.generate(ids, **given)  # pyright: ignore[reportCallIssue]
+        return host.generate(ids, **given)
     finally:
         for handle in handles:
             handle.remove()
@@ -64,11 +64,7 @@ class _MeanOfTwo(LogitsProcessor):
         return ((scores.softmax(-1) + theirs) / 2).log()
 
 
-def generate_ensemble(
-    host: PreTrainedModel, donor: PreTrainedModel, ids: Tensor, **given: Any
-) -> Tensor:
+def generate_ensemble(host: Any, donor: Any, ids: Tensor, **given: Any) -> Tensor:
     """Logit ensemble: both models whole, their next-token distributions averaged."""
     processors = LogitsProcessorList([_MeanOfTwo(donor)])
-    return host.generate(  # pyright: ignore[reportCallIssue]
-        ids, logits_processor=processors, **given
-    )
+    return host.generate(ids, logits_processor=processors, **given)

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from pydantic import BaseModel, create_model
@@ -23,11 +23,12 @@ def run_benchmark(
 ) -> None:
     """Measure anew (timings are not reused), record, print; copy tables to `--export` if given."""
     options_class = create_model("Options", __base__=(config_class, OutputOptions))
+    options: Any
     options, given = parse_config(
         options_class, argv, prog=f"python -m benchmarks.{name}", description=description
     )
     config = config_in(options, config_class)
-    torch.set_num_threads(config.n_threads)  # pyright: ignore[reportAttributeAccessIssue]
+    torch.set_num_threads(options.n_threads)
     with start_run(f"benchmark_{name}", config, root=options.runs, config_given=given) as run:
         for table_name, table in measure(config).items():
             run.save_table(table_name, table)

@@ -192,7 +192,7 @@ class LatentMerge:
 
     def _assistant(self, assistant: Any) -> Any:
         """A model to draft with; the host gets a twin over its own weights, which is not merged."""
-        model = assistant.native if isinstance(assistant, HookedLM) else assistant
+        model: Any = assistant.native if isinstance(assistant, HookedLM) else assistant
         return parameter_twin(model) if model is self.host.native else model
 
     def run_with_cache(self, tokens: Any, *arguments: Any, **keywords: Any) -> Any:
