@@ -1,11 +1,14 @@
 """What every analysis does around its `run`: arguments, record, resuming, files."""
 
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
 import plotly.graph_objects as go
+import yaml
 from jsonargparse import ArgumentParser
 from pydantic import BaseModel, Field
 from rich.console import Console
@@ -14,6 +17,7 @@ from rich.progress import track
 from figures import save_figure
 from lm_merge.records import Run, config_hash, find_finished, start_run
 
+USER_ERRORS = (ValueError, OSError, KeyError, ArithmeticError, yaml.YAMLError)
 ItemT = TypeVar("ItemT")
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 EXPORT_FORMATS = ("pdf", "svg", "png")
@@ -28,6 +32,20 @@ class OutputOptions(BaseModel):
     export: Path | None = Field(
         default=None, description="folder for copies: figures as PDF, SVG, PNG, tables as CSV"
     )
+    fresh: bool = Field(
+        default=False, description="compute anew even if a finished run has this configuration"
+    )
+
+
+@contextmanager
+def one_line_errors(prog: str) -> Iterator[None]:
+    """Errors that a user can mend end the program with one line and status 2."""
+    try:
+        yield
+    except USER_ERRORS as error:
+        text = error.args[0] if isinstance(error, KeyError) and error.args else error
+        sys.stderr.write(f"{prog}: {text}\n")
+        sys.exit(2)
 
 
 def config_in(options: BaseModel, config_class: type[ConfigT]) -> ConfigT:
@@ -73,14 +91,18 @@ def run_recorded(
     config: ConfigT,
     given: dict[str, Any],
     *,
-    root: Path,
+    output: OutputOptions,
     run: Callable[[ConfigT, Run], Tables],
 ) -> tuple[Path, Tables]:
-    """Tables of an analysis: those of a finished run with this configuration, else of a new run."""
-    found = finished_tables(root, analysis, config)
+    """Tables of an analysis: those of a finished run with this configuration, else of a new run.
+
+    Says on standard error when it found one.
+    """
+    found = None if output.fresh else finished_tables(output.runs, analysis, config)
     if found is not None:
+        sys.stderr.write(f"found the finished run {found[0]} (--fresh true computes it anew)\n")
         return found
-    with start_run(analysis, config, root=root, config_given=given) as record:
+    with start_run(analysis, config, root=output.runs, config_given=given) as record:
         tables = run(config, record)
         for name, table in tables.items():
             record.save_table(name, table)

@@ -19,6 +19,7 @@ from analyses.command_line import (
     OutputOptions,
     Tables,
     config_in,
+    one_line_errors,
     parse_config,
     progress,
     run_recorded,
@@ -157,7 +158,7 @@ def write(options: ReportOptions, given: dict, *, quiet: bool = False) -> tuple[
     """Run (or find the finished run) and write `report.html` into its folder; gives page and tables."""
     config = config_in(options, ReportConfig)
     folder, tables = run_recorded(
-        "report", config, given, root=options.runs, run=partial(run, quiet=quiet)
+        "report", config, given, output=options, run=partial(run, quiet=quiet)
     )
     figures = draw(tables, config)
     save_figures(folder / "figures", figures, ("html",))
@@ -178,4 +179,5 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors("report"):
+        main()

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, computed_field
 from sklearn.decomposition import PCA
 from torch import Tensor
 
@@ -23,6 +23,7 @@ from analyses.command_line import (
     OutputOptions,
     Tables,
     config_in,
+    one_line_errors,
     parse_config,
     progress,
     run_recorded,
@@ -31,10 +32,11 @@ from analyses.command_line import (
 from figures import plot_arc_ratio_by_alpha, plot_residual_paths, plot_similarity_by_layer
 from lm_merge.evaluation import question_set
 from lm_merge.generation import EncodedPrompts
-from lm_merge.metrics import CKAFitter, ClusteredMean, arc_deviation_rad, arc_ratio, midness
+from lm_merge.metrics import ClusteredMean, PairwiseCKA, arc_deviation_rad, arc_ratio, midness
 from lm_merge.models import record_resid_post
-from lm_merge.recipe import Recipe, Source
-from lm_merge.records import Run
+from lm_merge.models.loading import resolve
+from lm_merge.recipe import Recipe, Source, as_source
+from lm_merge.records import Run, fingerprint
 from lm_merge.spaces import LatentMerge, compose
 from lm_merge.spaces.positions import last_real
 
@@ -59,6 +61,7 @@ class SimilarityConfig(Recipe):
     )
     alphas: tuple[float, ...] = Field(
         default=(0.25, 0.5, 0.75),
+        min_length=1,
         description="weights of the donors to measure; stand in for the recipe's alpha",
     )
     prompts: Path | None = Field(
@@ -71,41 +74,76 @@ class SimilarityConfig(Recipe):
     dtype: str | None = Field(default=None, description="torch dtype; None: the checkpoint's")
     seed: int = Field(default=0, description="of the bundled questions")
 
+    @computed_field
+    @property
+    def inputs(self) -> dict[str, str | None]:
+        """Fingerprints of the files that go in, so that a run is found again only for the same."""
+        names = [as_source(source).model for source in (self.host, *self.donors)]
+        names += [] if self.base is None else [as_source(self.base).model]
+        files = [Path(resolve(name)) for name in names]
+        files += [] if self.prompts is None else [self.prompts]
+        return {str(path): fingerprint(path) for path in files}
+
 
 class StreamComparison:
-    """Accumulates, batch by batch, everything that is measured of one alpha; memory stays flat."""
+    """Accumulates, batch by batch, all that is measured of a merge at several alphas.
 
-    def __init__(self, n_layers: int) -> None:
-        self.arcs = {name: [ClusteredMean() for _ in range(n_layers)] for name in ARC_METRICS}
-        self.ckas = {pair: [CKAFitter() for _ in range(n_layers)] for pair in CKA_PAIRS}
+    Memory stays flat in the number of tokens: per block one [d_model, d_model] matrix in float64 for
+    host, donor and their cross-product, and three for each alpha.
+    """
+
+    def __init__(self, n_layers: int, alphas: Sequence[float]) -> None:
+        self.n_layers, self.alphas = n_layers, tuple(alphas)
+        keys = [(alpha, name) for alpha in self.alphas for name in ARC_METRICS]
+        self.arcs = {key: [ClusteredMean() for _ in range(n_layers)] for key in keys}
+        pairs = [("host", "donor")]
+        pairs += [(one, merged_name(a)) for a in self.alphas for one in ("host", "donor")]
+        self.ckas = [PairwiseCKA(pairs) for _ in range(n_layers)]
 
     def update(self, streams: dict[str, Tensor], tokens: Tensor) -> None:
-        """Add streams [n_layers, batch, pos, d_model] of host, donor and merged at chosen tokens."""
-        for name, measure in ARC_METRICS.items():
-            for layer, mean in enumerate(self.arcs[name]):
-                host, donor, merged = (streams[key][layer] for key in ("host", "donor", "merged"))
-                values = measure(host, donor, merged).squeeze(-1)
-                mean.update(values.masked_fill(~tokens, torch.nan))
-        for (one, other), fitters in self.ckas.items():
-            for layer, fitter in enumerate(fitters):
-                fitter.update(streams[one][layer][tokens], streams[other][layer][tokens])
+        """Add streams [n_layers, batch, pos, d_model] by name, at chosen tokens."""
+        for (alpha, name), means in self.arcs.items():
+            for layer, mean in enumerate(means):
+                parents = (streams[key][layer] for key in ("host", "donor"))
+                values = ARC_METRICS[name](*parents, streams[merged_name(alpha)][layer])
+                mean.update(values.squeeze(-1).masked_fill(~tokens, torch.nan))
+        for layer, cka in enumerate(self.ckas):
+            cka.update({name: states[layer][tokens] for name, states in streams.items()})
 
     def rows(self) -> Iterable[dict[str, object]]:
-        """Tidy rows: layer, metric, value, standard_error, n."""
-        for name, means in self.arcs.items():
+        """Tidy rows: alpha, layer, metric, value, standard_error, n."""
+        for (alpha, name), means in self.arcs.items():
             for layer, mean in enumerate(means):
                 result = mean.result()
-                yield _row(layer, name, result.value, result.standard_error, result.n)
-        for (one, other), fitters in self.ckas.items():
-            for layer, fitter in enumerate(fitters):
-                cka = fitter.result()
-                error = cka.debiased_standard_error
-                yield _row(layer, f"cka_debiased_{one}_{other}", cka.debiased, error, cka.n_rows)
-                yield _row(layer, f"cka_biased_{one}_{other}", cka.biased, np.nan, cka.n_rows)
+                error = result.standard_error
+                yield _row(alpha, layer, name, result.value, error, result.n)
+        for alpha in self.alphas:
+            for one, other in CKA_PAIRS:
+                other_set = merged_name(alpha) if other == "merged" else other
+                for layer, fitter in enumerate(self.ckas):
+                    cka = fitter.result(one, other_set)
+                    error, n = cka.debiased_standard_error, cka.n_rows
+                    pair = f"{one}_{other}"
+                    yield _row(alpha, layer, f"cka_debiased_{pair}", cka.debiased, error, n)
+                    yield _row(alpha, layer, f"cka_biased_{pair}", cka.biased, np.nan, n)
 
 
-def _row(layer: int, metric: str, value: float, error: float, n: int) -> dict[str, object]:
-    return {"layer": layer, "metric": metric, "value": value, "standard_error": error, "n": n}
+def merged_name(alpha: float) -> str:
+    """Name of the merged stream at an alpha."""
+    return f"merged {alpha:g}"
+
+
+def _row(
+    alpha: float, layer: int, metric: str, value: float, error: float, n: int
+) -> dict[str, object]:
+    return {
+        "alpha": alpha,
+        "layer": layer,
+        "metric": metric,
+        "value": value,
+        "standard_error": error,
+        "n": n,
+    }
 
 
 class MeanPaths:
@@ -136,6 +174,15 @@ class MeanPaths:
         )
 
 
+def models_of(merge: LatentMerge) -> dict[str, str | None]:
+    """Every model of a merge with the commit it came from: the hub's, or a fingerprint of files."""
+    models = [merge.host, *merge.donors, *([] if merge.base is None else [merge.base])]
+    return {
+        (name := as_source(model.source).model): model.commit or fingerprint(Path(resolve(name)))
+        for model in models
+    }
+
+
 def recipe_of(config: SimilarityConfig) -> Recipe:
     """The recipe in a configuration, at the first of its alphas."""
     given = {key: getattr(config, key) for key in Recipe.model_fields}
@@ -159,7 +206,7 @@ def run(
         record.update(
             device=str(merge.host.device),
             dtype=str(merge.host.dtype).removeprefix("torch."),
-            models={model.source: None for model in (merge.host, *merge.donors)},
+            models=models_of(merge),
             seeds=(config.seed,),
             notes=merge.notes,
         )
@@ -170,32 +217,26 @@ def measure(
     merge: LatentMerge, batches: Sequence[EncodedPrompts], alphas: Sequence[float], *, quiet: bool
 ) -> Tables:
     """The tables of `run` for a merge at several alphas, on prompts in batches."""
-    n_layers = merge.host.n_layers
-    comparisons = {alpha: StreamComparison(n_layers) for alpha in alphas}
+    comparison = StreamComparison(merge.host.n_layers, alphas)
     paths = MeanPaths()
     before = merge.alpha
     for batch in progress(batches, "similarity", quiet=quiet):
-        mask = batch.attention_mask.to(merge.host.device)
+        assert batch.attention_mask is not None  # texts always come with one
+        mask = batch.attention_mask
         tokens = last_real(mask, mask.bool()) if merge.positions == "last" else mask.bool()
         record = partial(_record, tokens=batch.input_ids, mask=mask)
-        streams = {"host": record(merge.host), "donor": record(merge.donors[0])}
-        streams["donor"] = streams["donor"].to(merge.host.device)
-        for key in ("host", "donor"):
-            paths.update(key, streams[key], tokens)
-        for alpha, comparison in comparisons.items():
+        streams = {"host": record(merge.host)}
+        streams["donor"] = record(merge.donors[0]).to(merge.host.device)
+        for alpha in alphas:
             merge.alpha = alpha
             with merge.hooks():
-                streams["merged"] = record(merge.host)
-            comparison.update(streams, tokens)
-            paths.update(f"merged {alpha:g}", streams["merged"], tokens)
+                streams[merged_name(alpha)] = record(merge.host)
+        comparison.update(streams, tokens)
+        for name, states in streams.items():
+            paths.update(name, states, tokens)
     merge.alpha = before
-    similarity = pd.DataFrame(
-        [
-            {"alpha": alpha, "operator": merge.operator, "space": "latents", **row}
-            for alpha, comparison in comparisons.items()
-            for row in comparison.rows()
-        ]
-    )
+    similarity = pd.DataFrame(list(comparison.rows()))
+    similarity = similarity.assign(operator=merge.operator, space="latents")
     return {"similarity": similarity, "paths": paths.table()}
 
 
@@ -246,7 +287,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     config = config_in(options, SimilarityConfig)
     folder, tables = run_recorded(
-        "similarity", config, given, root=options.runs, run=partial(run, quiet=False)
+        "similarity", config, given, output=options, run=partial(run, quiet=False)
     )
     figures = draw(tables, tuple(config.layers))
     save_figures(folder, figures, ("html",))
@@ -270,4 +311,5 @@ def summary(similarity: pd.DataFrame) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors("similarity"):
+        main()

@@ -1,6 +1,5 @@
 """The `lm-merge` command."""
 
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from transformers.utils.logging import disable_progress_bar
 
 import lm_merge as lm
 from analyses import report, similarity
+from analyses.command_line import one_line_errors
 from lm_merge.zoo.tasks import CATEGORIES
 
 
@@ -98,12 +98,8 @@ def _show_accuracy(console: Console, tables: report.Tables) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point; errors that a user can mend end with one line and status 2."""
-    try:
+    with one_line_errors("lm-merge"):
         auto_cli([demo, generate], args=None if argv is None else list(argv), prog="lm-merge")
-    except (ValueError, OSError, KeyError) as error:
-        message = error.args[0] if error.args else error
-        print(f"lm-merge: {message}", file=sys.stderr)
-        sys.exit(2)
 
 
 if __name__ == "__main__":

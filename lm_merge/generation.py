@@ -1,6 +1,6 @@
 """Text from a model by Hugging Face's `generate`, the same for a model and for a merge."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -8,18 +8,23 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Int
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-Prompts = str | Sequence[str] | Tensor
 
 
 @dataclass(frozen=True)
 class EncodedPrompts:
-    """Token ids padded on the left, which of them are real, and the form in which they came."""
+    """Token ids padded on the left, which of them are real, and the form in which they came.
+
+    attention_mask: None for ids that came without one; transformers then looks for padding tokens.
+    """
 
     input_ids: Int[Tensor, "batch pos"]
-    attention_mask: Int[Tensor, "batch pos"]
+    attention_mask: Int[Tensor, "batch pos"] | None
     form: Literal["text", "texts", "ids"]
+
+
+Prompts = str | Sequence[str] | Tensor | Mapping[str, Tensor] | EncodedPrompts
 
 
 def require_tokenizer(
@@ -55,28 +60,31 @@ def prepare(
 ) -> EncodedPrompts:
     """Prompts as one batch of token ids, padded on the left; `chat` applies the chat template first.
 
-    `name` is the model's, for errors; `attention_mask` goes with prompts that are token ids already.
-    Raises ValueError for an empty prompt and TypeError for a mixture of kinds.
+    prompts: text, texts, token ids (with their `attention_mask`), or what a tokenizer gave, a mapping
+    with input_ids. `name` is the model's, for errors. Raises ValueError for an empty prompt and
+    TypeError for a mixture of kinds.
     """
+    if isinstance(prompts, EncodedPrompts):
+        return prompts
+    if isinstance(prompts, Mapping):
+        return _checked_ids(prompts["input_ids"], prompts.get("attention_mask"))
     if isinstance(prompts, Tensor):
         return _checked_ids(prompts, attention_mask)
     texts = [prompts] if isinstance(prompts, str) else list(prompts)
     if not texts or not all(isinstance(text, str) for text in texts):
         raise TypeError("prompts must be a str, a non-empty list of str, or a LongTensor of ids")
     tokenizer = require_tokenizer(tokenizer, name)
-    texts = chat_prompts(tokenizer, texts) if chat else texts
     for index, text in enumerate(texts):
         if not text:
             raise ValueError(f"prompts[{index}] is empty; a prompt needs at least one token")
-    padded = tokenizer(
-        texts,
-        return_tensors="pt",
-        padding=len(texts) > 1,
-        padding_side="left",
-        add_special_tokens=not chat,
-    )
-    form = "text" if isinstance(prompts, str) else "texts"
-    return EncodedPrompts(padded["input_ids"], padded["attention_mask"], form)
+    texts = chat_prompts(tokenizer, texts) if chat else texts
+    encoded: Any = tokenizer(texts, add_special_tokens=not chat)
+    rows = [torch.tensor(row) for row in encoded["input_ids"]]
+    longest = max(map(len, rows))
+    padding = tokenizer.pad_token_id or 0  # masked out: any id will do
+    ids = torch.stack([pad(row, (longest - len(row), 0), value=padding) for row in rows])
+    mask = torch.stack([pad(torch.ones_like(row), (longest - len(row), 0)) for row in rows])
+    return EncodedPrompts(ids, mask, "text" if isinstance(prompts, str) else "texts")
 
 
 def generate(
@@ -97,10 +105,11 @@ def generate(
     _check_length(model, prompts)
     if "stop_strings" in hf_arguments:
         hf_arguments.setdefault("tokenizer", tokenizer)
+    if prompts.attention_mask is not None:
+        hf_arguments["attention_mask"] = prompts.attention_mask.to(model.device)
     with _seeded(seed):
         output = model.generate(  # pyright: ignore[reportCallIssue]
             input_ids=prompts.input_ids.to(model.device),
-            attention_mask=prompts.attention_mask.to(model.device),
             max_new_tokens=max_new_tokens,
             **hf_arguments,
         )
@@ -134,7 +143,7 @@ def _checked_ids(ids: Tensor, mask: Tensor | None) -> EncodedPrompts:
             f"token prompts have shape {tuple(ids.shape)} and dtype {ids.dtype}; "
             "give integers [batch, pos] with at least one position"
         )
-    return EncodedPrompts(ids, torch.ones_like(ids) if mask is None else mask, "ids")
+    return EncodedPrompts(ids, mask, "ids")
 
 
 def _padding_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> Any:

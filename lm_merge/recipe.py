@@ -6,7 +6,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Tolerance = Literal["rope", "norm_eps", "special_tokens"]
+Tolerance = Literal["rope", "norm_eps", "special_tokens", "sliding_window"]
 
 
 class ModelSource(BaseModel):
@@ -30,7 +30,7 @@ def as_source(source: Source) -> ModelSource:
 
 
 class Recipe(BaseModel):
-    """A merge in the residual stream; unknown keys are refused. `docs`: README, "Recipes"."""
+    """A merge in the residual stream; unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

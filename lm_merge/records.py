@@ -33,6 +33,7 @@ PACKAGES = ("lm-merge", "numpy", "torch", "transformer-lens", "transformers")
 SOURCE_TREE = Path(__file__).resolve().parents[1]
 NAME = re.compile(r"[A-Za-z0-9_]+(-[A-Za-z0-9_]+)*")
 N_HASH_DIGITS = 12
+_ENDS = 2**20  # bytes read at either end of a file for its fingerprint
 
 
 class RunRecord(BaseModel):
@@ -181,6 +182,26 @@ def config_hash(config: BaseModel) -> str:
     """
     canonical = json.dumps(config.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:N_HASH_DIGITS]
+
+
+def fingerprint(path: Path) -> str | None:
+    """Short digest of a file, or of the files of a folder, by names, sizes, first and last bytes.
+
+    Reads a megabyte at either end of a file, so that large weights cost nothing. None where nothing
+    is there (a hub name).
+    """
+    if not path.exists():
+        return None
+    digest = hashlib.sha256()
+    files = [path] if path.is_file() else sorted(one for one in path.rglob("*") if one.is_file())
+    for file in files:
+        size = file.stat().st_size
+        digest.update(f"{file.name if file == path else file.relative_to(path)} {size}\n".encode())
+        with file.open("rb") as content:
+            digest.update(content.read(_ENDS))
+            content.seek(max(0, size - _ENDS))
+            digest.update(content.read(_ENDS))
+    return digest.hexdigest()[:N_HASH_DIGITS]
 
 
 def read_record(folder: Path) -> RunRecord:

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lm_merge.coefficients.shares import row_on_device
 from lm_merge.geometry import cosine
 
 Readout = Callable[[Tensor], Tensor]
@@ -80,7 +81,7 @@ class ScheduleGate:
         self, host: State, donor: State, generated: Int[Tensor, "batch pos"]
     ) -> TokenAlpha:
         """Alpha of each token."""
-        values = torch.tensor(self.values, dtype=host.dtype, device=host.device)
+        values = row_on_device(tuple(self.values), host.dtype, host.device)
         alpha = values[generated.clamp(0, len(values) - 1)]
         return torch.where(generated < 0, self.prompt, alpha).to(host.dtype).unsqueeze(-1)
 

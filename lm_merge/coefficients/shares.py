@@ -1,6 +1,7 @@
 """The user's alpha, a number or a gate, as one weight a model: (1 - alpha, alpha x shares)."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float
@@ -65,8 +66,14 @@ def alpha_from_lambda(lambda_reg: float) -> float:
 
 def constant_weights(alpha: float, shares: Sequence[float], like: Tensor) -> Float[Tensor, "..."]:
     """Weights [n_models, 1, ..., 1] for states of the shape of `like` [*batch, d_model]."""
-    weights = torch.tensor([1 - alpha, *(alpha * share for share in shares)], dtype=like.dtype)
-    return weights.to(like.device).view(-1, *(1,) * like.ndim)
+    values = (1 - alpha, *(alpha * share for share in shares))
+    return row_on_device(values, like.dtype, like.device).view(-1, *(1,) * like.ndim)
+
+
+@lru_cache(maxsize=1024)
+def row_on_device(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A vector of numbers on a device; copied there once, since a copy makes the device wait."""
+    return torch.tensor(values, dtype=dtype, device=device)
 
 
 def gate_weights(

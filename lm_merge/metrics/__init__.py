@@ -1,7 +1,7 @@
 """Measures of what a merge did to representations: pure functions of tensors."""
 
 from lm_merge.metrics.arcs import arc_deviation, arc_deviation_rad, arc_ratio, midness
-from lm_merge.metrics.cka import CKA, CKAFitter, linear_cka
+from lm_merge.metrics.cka import CKA, CKAFitter, PairwiseCKA, linear_cka
 from lm_merge.metrics.means import ClusteredMean, Mean
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "CKAFitter",
     "ClusteredMean",
     "Mean",
+    "PairwiseCKA",
     "arc_deviation",
     "arc_deviation_rad",
     "arc_ratio",

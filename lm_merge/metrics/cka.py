@@ -4,6 +4,7 @@ Rows are samples (tokens, say) and must be reported with every value: the biased
 towards 1 as the number of rows falls below the width.
 """
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,10 +32,11 @@ class CKA:
     debiased_standard_error: float
 
 
-class CKAFitter:
-    r"""Streams rows and gives exactly the CKA of all of them, whatever the batches were.
+class PairwiseCKA:
+    r"""Streams rows of several sets and gives exactly the CKA of all rows, whatever the batches were.
 
-    Memory is a few [d_x, d_y] matrices, whatever the number of rows. biased:
+    pairs: names of the sets to compare. Memory is one [d, d] matrix in float64 for each pair and each
+    set, whatever the number of rows. biased:
     $\|X_c^\top Y_c\|_F^2 / (\|X_c^\top X_c\|_F\,\|Y_c^\top Y_c\|_F)$ over centred rows (Kornblith et al.
     2019). debiased: the same quotient of $\mathrm{HSIC}_1$, the U-statistic of Song et al. (2012), for
     the linear kernel, written in moments of the rows so that no [n, n] matrix is formed (ours;
@@ -42,59 +44,56 @@ class CKAFitter:
     mean, which changes no centred quantity and keeps large common offsets out of the sums.
     """
 
-    def __init__(self) -> None:
-        self._xx = _Moments()
-        self._yy = _Moments()
-        self._xy = _Moments()
-        self._pivots: tuple[Tensor, Tensor] | None = None
-        self._batches: list[tuple[float, float, float]] = []  # HSIC of xy, xx, yy in each batch
+    def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
+        self.pairs = tuple(pairs)
+        self.names = tuple(dict.fromkeys(name for pair in self.pairs for name in pair))
+        kept = dict.fromkeys([*self.pairs, *((name, name) for name in self.names)])
+        self._moments = {pair: _Moments() for pair in kept}
+        self._batches: dict[tuple[str, str], list[float]] = {pair: [] for pair in kept}
+        self._pivots: dict[str, Tensor] = {}
 
-    @property
-    def n_rows(self) -> int:
-        """Rows seen so far."""
-        return self._xy.n_rows
+    def update(self, rows: Mapping[str, Float[Tensor, "n _"]]) -> None:
+        """Add paired rows of every set; products are taken in float32 or the rows' wider dtype."""
+        dtype = torch.float32
+        for name in self.names:
+            dtype = torch.promote_types(dtype, rows[name].dtype)
+        shifted = {}
+        for name in self.names:
+            wide = rows[name].detach().to(dtype)
+            shifted[name] = wide - self._pivots.setdefault(name, wide.mean(dim=0))
+        for (one, other), total in self._moments.items():
+            part = _Moments.of(shifted[one], shifted[other])
+            total.add(part)
+            if part.n_rows >= MIN_ROWS["debiased"]:
+                self._batches[one, other].append(part.hsic("debiased"))
+
+    def result(self, one: str, other: str) -> CKA:
+        """CKA of a pair over all rows so far; NaN where undefined (too few or constant rows)."""
+        parts = (one, other), (one, one), (other, other)
+        n_rows = self._moments[parts[0]].n_rows
+        values = {
+            estimator: float("nan")
+            if n_rows < MIN_ROWS[estimator]
+            else _alignment(*(self._moments[part].hsic(estimator) for part in parts))
+            for estimator in ESTIMATORS
+        }
+        error = _jackknife([self._batches[part] for part in parts])
+        return CKA(**values, n_rows=n_rows, debiased_standard_error=error)
+
+
+class CKAFitter:
+    """`PairwiseCKA` of one pair: `update(x, y)` as often as there are batches, then `result()`."""
+
+    def __init__(self) -> None:
+        self._pairwise = PairwiseCKA([("x", "y")])
 
     def update(self, x: Float[Tensor, "n d_x"], y: Float[Tensor, "n d_y"]) -> None:
-        """Add paired rows; the products are taken in float32 or the rows' wider dtype."""
-        dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
-        x, y = x.detach().to(dtype), y.detach().to(dtype)
-        if self._pivots is None:
-            self._pivots = x.mean(dim=0), y.mean(dim=0)
-        x, y = x - self._pivots[0], y - self._pivots[1]
-        batch = _Moments.of(x, y), _Moments.of(x, x), _Moments.of(y, y)
-        for total, part in zip((self._xy, self._xx, self._yy), batch, strict=True):
-            total.add(part)
-        if len(x) >= MIN_ROWS["debiased"]:
-            xy, xx, yy = (part.hsic("debiased") for part in batch)
-            self._batches.append((xy, xx, yy))
+        """Add paired rows."""
+        self._pairwise.update({"x": x, "y": y})
 
     def result(self) -> CKA:
-        """CKA of all rows so far; NaN where an estimator is undefined (too few or constant rows)."""
-        return CKA(
-            biased=self._quotient("biased"),
-            debiased=self._quotient("debiased"),
-            n_rows=self.n_rows,
-            debiased_standard_error=self._jackknife(),
-        )
-
-    def _quotient(self, estimator: Estimator) -> float:
-        if self.n_rows < MIN_ROWS[estimator]:
-            return float("nan")
-        return _alignment(*(part.hsic(estimator) for part in (self._xy, self._xx, self._yy)))
-
-    def _jackknife(self) -> float:
-        r"""Delete-one-batch standard error of the minibatch form (Nguyen et al. 2021).
-
-        $\sqrt{\frac{B-1}{B}\sum_b(\theta_{-b} - \bar\theta)^2}$, with $\theta_{-b}$ the quotient of
-        the HSICs summed over all batches but b.
-        """
-        n = len(self._batches)
-        if n < 2:
-            return float("nan")
-        batches = torch.tensor(self._batches, dtype=torch.float64)
-        without = (batches.sum(dim=0) - batches).tolist()
-        values = torch.tensor([_alignment(*row) for row in without], dtype=torch.float64)
-        return float(((n - 1) / n * (values - values.mean()).square().sum()).sqrt())
+        """CKA of all rows so far."""
+        return self._pairwise.result("x", "y")
 
 
 def linear_cka(
@@ -117,6 +116,21 @@ def linear_cka(
 
 def _alignment(xy: float, xx: float, yy: float) -> float:
     return xy / (xx * yy) ** 0.5 if xx > 0 and yy > 0 else float("nan")
+
+
+def _jackknife(batches: Sequence[Sequence[float]]) -> float:
+    r"""Delete-one-batch standard error of the minibatch form (Nguyen et al. 2021).
+
+    $\sqrt{\frac{B-1}{B}\sum_b(\theta_{-b} - \bar\theta)^2}$, with $\theta_{-b}$ the quotient of the
+    HSICs (of xy, xx and yy) summed over all batches but b.
+    """
+    hsics = torch.tensor(batches, dtype=torch.float64)
+    n = hsics.shape[1]
+    if n < 2:
+        return float("nan")
+    without = (hsics.sum(dim=1, keepdim=True) - hsics).T.tolist()
+    values = torch.tensor([_alignment(*row) for row in without], dtype=torch.float64)
+    return float(((n - 1) / n * (values - values.mean()).square().sum()).sqrt())
 
 
 class _Moments:

@@ -13,7 +13,8 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from lm_merge import generation
 from lm_merge.models.legacy import generate_ids
-from lm_merge.models.twins import parameter_twin
+from lm_merge.models.twins import follow_training_mode, parameter_twin
+from lm_merge.recipe import Source
 
 
 class HookedLM:
@@ -32,13 +33,13 @@ class HookedLM:
         native: PreTrainedModel | None,
         tokenizer: PreTrainedTokenizerBase | None,
         name: str,
-        source: str | None = None,
+        source: Source | None = None,
     ) -> None:
         self.hooked = hooked
         self.native = native
         self.tokenizer: Any = tokenizer
         self.name = name
-        self.source = source or name
+        self.source: Source = source or name
         self.merge_attached: Any = None  # the merge whose hooks hang on this model just now
 
     def __repr__(self) -> str:
@@ -70,6 +71,18 @@ class HookedLM:
     @property
     def dtype(self) -> torch.dtype:
         return next(iter((self.native or self.hooked).parameters())).dtype
+
+    @property
+    def commit(self) -> str | None:
+        """Commit of the hub's repository that the weights came from, if they did."""
+        return None if self.native is None else getattr(self.native.config, "_commit_hash", None)
+
+    def to(self, *arguments: Any, **keywords: Any) -> "HookedLM":
+        """Move or cast both views, as `torch.nn.Module.to`; do it before merging with the model."""
+        for view in (self.hooked, self.native):
+            if view is not None:
+                view.to(*arguments, **keywords)
+        return self
 
     @cached_property
     def shares_weights(self) -> bool:
@@ -128,21 +141,25 @@ class HookedLM:
     def to_tokens(
         self, prompts: str | Sequence[str], *, chat: bool = False
     ) -> generation.EncodedPrompts:
-        """Token ids and attention mask of prompts, padded on the left."""
-        return generation.prepare(self.tokenizer, prompts, self.name, chat)
+        """Token ids and attention mask of prompts, padded on the left, on the model's device."""
+        encoded = generation.prepare(self.tokenizer, prompts, self.name, chat)
+        assert encoded.attention_mask is not None  # texts always come with one
+        ids, mask = encoded.input_ids.to(self.device), encoded.attention_mask.to(self.device)
+        return generation.EncodedPrompts(ids, mask, encoded.form)
 
 
 def from_native(
     native: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase | None,
     name: str,
-    source: str | None = None,
+    source: Source | None = None,
 ) -> HookedLM:
     """Add the hooked view: a bridge around a twin of the modules; the model given stays whole."""
     from transformer_lens.model_bridge.sources import build_bridge_from_module
 
     twin = parameter_twin(native)
     twin.set_attn_implementation("eager")
+    twin.register_forward_pre_hook(lambda *_: follow_training_mode(twin, native), prepend=True)
     bridge = build_bridge_from_module(
         twin,
         type(native).__name__,

@@ -103,13 +103,13 @@ def intercepted(hooked: Any, begin: Begin, end: Callable[[], None]) -> Iterator[
 def generate_ids(
     hooked: Any,
     input_ids: Tensor,
-    attention_mask: Tensor,
+    attention_mask: Tensor | None,
     max_new_tokens: int | None,
     seed: int | None,
     **arguments: Any,
 ) -> Tensor:
     """Continue token ids by TransformerLens's own `generate`; greedy unless `do_sample` is given."""
-    if not attention_mask.all():
+    if attention_mask is not None and not attention_mask.all():
         raise NotImplementedError(
             "a HookedTransformer generates for prompts of one length at a time; pass them one by one"
         )

@@ -12,6 +12,7 @@ from transformers import (
 )
 
 from lm_merge.models.hooked_lm import HookedLM, from_native, native_of_bridge
+from lm_merge.recipe import ModelSource, Source
 from lm_merge.zoo.names import BUNDLED
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
@@ -37,17 +38,17 @@ def load(
     A folder without tokenizer files gives a model that takes token ids only. Raises OSError that
     lists the bundled names if nothing loads under the name.
     """
-    if isinstance(dtype, str) and not isinstance(getattr(torch, dtype, None), torch.dtype):
-        raise ValueError(f"dtype={dtype!r} is no torch dtype; try float32, bfloat16 or float16")
+    _check_dtype(dtype)
+    _check_device(device)
     if device is not None and "device_map" in hf_arguments:
         raise ValueError(f"device={device} and device_map both place the model; give one of them")
     source = resolve(name_or_path)
     common = {"revision": revision, "trust_remote_code": trust_remote_code}
     try:
         native: Any = AutoModelForCausalLM.from_pretrained(
-            source, dtype="auto" if dtype is None else dtype, **common, **hf_arguments
+            source, dtype=_plain_dtype(dtype), **common, **hf_arguments
         )
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise OSError(
             f"{str(name_or_path)!r} is no folder with a model, no bundled name "
             f"({', '.join(BUNDLED)}) and could not be had from the hub: {error}"
@@ -55,8 +56,12 @@ def load(
     if device is not None:
         native = native.to(device)
     tokenizer = AutoTokenizer.from_pretrained(source, **common) if _has_tokenizer(source) else None
-    name = str(name_or_path)
-    return from_native(native.eval(), tokenizer, Path(name).name, source=name)
+    given, name = str(name_or_path), Path(str(name_or_path)).name
+    origin: Source = given
+    if revision is not None or dtype is not None:
+        kind = None if dtype is None else str(dtype).removeprefix("torch.")
+        origin = ModelSource(model=given, revision=revision, dtype=kind)
+    return from_native(native.eval(), tokenizer, name, source=origin)
 
 
 def wrap(model: Any, tokenizer: PreTrainedTokenizerBase | None = None) -> HookedLM:
@@ -67,7 +72,8 @@ def wrap(model: Any, tokenizer: PreTrainedTokenizerBase | None = None) -> Hooked
     Raises TypeError for anything else.
     """
     if isinstance(model, PreTrainedModel):
-        return from_native(model, tokenizer, Path(model.name_or_path or "model").name)
+        origin = model.name_or_path or "model"
+        return from_native(model, tokenizer, Path(origin).name, source=origin)
     kind = type(model).__name__
     if kind == "TransformerBridge":
         native = native_of_bridge(model)
@@ -88,6 +94,24 @@ def resolve(name_or_path: str | Path) -> str:
     if text in BUNDLED and not Path(text).is_dir():
         return str(BUNDLED[text].path)
     return text
+
+
+def _plain_dtype(dtype: str | torch.dtype | None) -> str | torch.dtype:
+    if dtype is None:
+        return "auto"
+    return dtype.removeprefix("torch.") if isinstance(dtype, str) else dtype
+
+
+def _check_dtype(dtype: str | torch.dtype | None) -> None:
+    if not isinstance(dtype, str) or dtype == "auto":
+        return
+    if not isinstance(getattr(torch, dtype.removeprefix("torch."), None), torch.dtype):
+        raise ValueError(f"dtype={dtype!r} is no torch dtype; try float32, bfloat16 or float16")
+
+
+def _check_device(device: str | torch.device | None) -> None:
+    if device is not None and torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device={str(device)!r}, but torch sees no CUDA device here; try 'cpu'")
 
 
 def _has_tokenizer(source: str) -> bool:

@@ -34,7 +34,7 @@ class Difference:
 def check_pair(host: HookedLM, donor: HookedLM, accept: Collection[str] = ()) -> tuple[str, ...]:
     """Check that a donor fits a host; give the notes worth recording.
 
-    accept: differences that keep shapes, by name: rope, norm_eps, special_tokens.
+    accept: differences that keep shapes, by name: rope, norm_eps, special_tokens, sliding_window.
     Raises IncompatibleModels with both values of every difference that is not accepted. Warns
     (PairNotice) where chat template, end token or generation settings differ: the host's are used.
     """
@@ -70,6 +70,9 @@ def _sentence(one: Difference) -> str:
 
 
 def _differences(host: HookedLM, donor: HookedLM) -> Iterator[Difference]:
+    kinds = _architecture(host), _architecture(donor)
+    if kinds[0] != kinds[1]:
+        yield Difference("architecture", *kinds)
     for name in ("d_model", "n_layers"):
         values = getattr(host, name), getattr(donor, name)
         if values[0] != values[1]:
@@ -78,6 +81,9 @@ def _differences(host: HookedLM, donor: HookedLM) -> Iterator[Difference]:
     rope = _rope(host), _rope(donor)
     if rope[0] != rope[1]:
         yield Difference("RoPE settings", *rope, tolerance="rope")
+    windows = _windows(host), _windows(donor)
+    if windows[0] != windows[1]:
+        yield Difference("sliding window", *windows, tolerance="sliding_window")
     norms = host.hooked.cfg.normalization_type, donor.hooked.cfg.normalization_type
     if norms[0] != norms[1]:
         yield Difference("norm type", *norms)
@@ -120,6 +126,24 @@ def _rope(model: HookedLM) -> Any:
     return {
         name: getattr(config, name) for name in names if getattr(config, name, None) is not None
     }
+
+
+def _architecture(model: HookedLM) -> str:
+    if model.native is None:
+        return str(getattr(model.hooked.cfg, "original_architecture", None))
+    return str(model.native.config.model_type)
+
+
+def _windows(model: HookedLM) -> Any:
+    """Which blocks see how far back; None for every block seeing all."""
+    if model.native is None:
+        return None
+    config = model.native.config.get_text_config()
+    kinds = getattr(config, "layer_types", None)
+    window = getattr(config, "sliding_window", None)
+    if window is None or (kinds is not None and "sliding_attention" not in kinds):
+        return None
+    return window, kinds if kinds is None or len(set(kinds)) > 1 else kinds[0]
 
 
 def _readout_notes(host: HookedLM, donor: HookedLM) -> list[str]:

@@ -11,12 +11,20 @@ ModuleT = TypeVar("ModuleT", bound=nn.Module)
 def parameter_twin(module: ModuleT) -> ModuleT:
     """A copy of a module whose parameters and buffers are the very same tensors.
 
-    Only the tree, its configuration and its hooks are new: hooks that hang on the original are not
-    carried over, and an edit of a weight in place shows in both.
+    Only the tree, its configuration and its hooks are new: hooks that hang on the original and
+    gradient checkpointing are not carried over; an edit of a weight in place shows in both.
     """
     shared = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
     twin = copy.deepcopy(module, shared)
     for part in twin.modules():
         for hooks in (part._forward_hooks, part._forward_pre_hooks, part._backward_hooks):
             hooks.clear()
+        if hasattr(part, "gradient_checkpointing"):
+            part.gradient_checkpointing = False  # it would drop the twin's key-value cache
     return twin
+
+
+def follow_training_mode(twin: nn.Module, original: nn.Module) -> None:
+    """Put a twin into the mode, training or evaluation, that its original is in by now."""
+    if twin.training != original.training:
+        twin.train(original.training)

@@ -1,5 +1,8 @@
 """Which token took how much of the donors: alphas as they were used, column by column."""
 
+from collections.abc import Sequence
+
+import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -27,6 +30,22 @@ class AlphaRecord:
     def layers(self) -> list[int]:
         """Merged blocks that were seen."""
         return sorted(self._parts)
+
+    def table(self, tokens: Sequence[str], row: int = 0) -> pd.DataFrame:
+        """Tidy table of one text of the batch: layer, position, token, alpha.
+
+        tokens: the text's tokens as strings, prompt included; those beyond the last column that went
+        through the model are left out.
+        """
+        return pd.DataFrame(
+            [
+                {"layer": layer, "position": position, "token": token, "alpha": float(value)}
+                for layer in self.layers
+                for position, (token, value) in enumerate(
+                    zip(tokens, self.alpha(layer)[row], strict=False)
+                )
+            ]
+        )
 
     def alpha(self, layer: int) -> Float[Tensor, "batch pos"]:
         """Alpha of every column that went through the model; the newest token has not yet.

@@ -1,11 +1,13 @@
 """From a recipe to a merge that runs."""
 
+import inspect
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from lm_merge.models import HookedLM, load
+from lm_merge.operators import get_operator
 from lm_merge.recipe import Recipe, Source, as_source
 from lm_merge.spaces.latents import LatentMerge
 
@@ -22,6 +24,7 @@ def compose(
     in the recipe comes first.
     """
     recipe = Recipe.load(recipe)
+    _check_arguments(recipe)  # before anything is loaded
 
     def model(source: Source) -> HookedLM:
         given = as_source(source)
@@ -40,3 +43,14 @@ def compose(
         accept=recipe.accept,
         **recipe.operator_args,
     )
+
+
+def _check_arguments(recipe: Recipe) -> None:
+    known = set(inspect.signature(get_operator(recipe.operator)).parameters)
+    known = known - {"states", "weights", "base"} | {"lambda_reg"}
+    unknown = sorted(set(recipe.operator_args) - known)
+    if unknown:
+        raise ValueError(
+            f"operator_args={unknown} are unknown to operator {recipe.operator!r}; "
+            f"choose from {', '.join(sorted(known))}"
+        )

@@ -79,11 +79,39 @@ class LatentRunner:
             else attach_hooked(self.host, list(self.layers), *common, self._begin_legacy)
         )
         try:
-            with attached:
+            with attached, self._telling_generate_the_prompt(view):
                 yield
+            self._end()  # of a pass that was stopped at a layer, and so did not end itself
         finally:
             self._attached[view], self.host.merge_attached = False, before
             self._pass = None
+
+    @contextmanager
+    def _telling_generate_the_prompt(self, view: str) -> Iterator[None]:
+        """Frame the native view's own `generate`, so that callers inside `hooks()` need not.
+
+        Only there is the prompt known: with drafts or a prefill in parts it does not end where the
+        first forward pass ends.
+        """
+        native: Any = self.host.native
+        if view != "native":
+            yield
+            return
+        generate = native.generate
+
+        def framed(*arguments: Any, **keywords: Any) -> Any:
+            given = arguments[0] if arguments else None
+            ids = keywords.get("input_ids", keywords.get("inputs", given))
+            if self._prompt_length is not None or not isinstance(ids, Tensor):
+                return generate(*arguments, **keywords)
+            with self.generating(ids.shape[1]):
+                return generate(*arguments, **keywords)
+
+        native.generate = framed
+        try:
+            yield
+        finally:
+            del native.generate
 
     def _claim(self) -> None:
         holder = self.host.merge_attached
@@ -121,6 +149,7 @@ class LatentRunner:
     def _begin(self, module: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """Before the host's forward: run the donors on the same tokens."""
         self._check_thread()
+        self._end()
         input_ids = keywords.get("input_ids", arguments[0] if arguments else None)
         if input_ids is None:
             raise ValueError(

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from types import MappingProxyType
 from typing import Any
 
 from jaxtyping import Float, Int
@@ -37,6 +38,10 @@ class LatentMerge:
     positions: "all", or "last": every token from the last prompt token on.
     donor_stream: "pure": donors go on from their own states; "coupled": from the merged ones.
     accept: names of differences between the models to accept (`check_pair`).
+
+    Donors speak by their weights alone: hooks, steering or adapters put on a donor's modules are
+    not seen. One thread at a time may use a host. Every call of `generate` counts "last" from its
+    own prompt.
 
     No weight changes: outside `hooks()` and the calls below, host and donors are as they were. Where
     every alpha is 0 the host's logits are bit-equal to its own.
@@ -94,12 +99,12 @@ class LatentMerge:
 
     def __repr__(self) -> str:
         names = ", ".join(donor.name for donor in self.donors)
-        return f"LatentMerge({self.host.name!r} + {names}, {self.operator}, layers={self.layers})"
+        return f"LatentMerge({self.host.name!r} + {names}, {self.operator}, layers={dict(self.layers)})"
 
     @property
-    def layers(self) -> dict[int, Alpha]:
-        """Merged blocks in rising order, each with its alpha."""
-        return self._runner.layers
+    def layers(self) -> Mapping[int, Alpha]:
+        """Merged blocks in rising order, each with its alpha; set `alpha` to change them."""
+        return MappingProxyType(self._runner.layers)
 
     @property
     def alpha(self) -> Alpha | dict[int, Alpha]:
@@ -122,7 +127,7 @@ class LatentMerge:
             )
         for one in new.values():
             check_alpha(one)
-        self._runner.layers = self.layers | new
+        self._runner.layers = {**self.layers, **new}
 
     @property
     def recipe(self) -> Recipe:
@@ -151,7 +156,9 @@ class LatentMerge:
 
         attention_mask: 0 for padding, on either side; positions are counted over real tokens.
         """
-        native = self.host.native
+        native, device = self.host.native, self.host.device
+        tokens = tokens.to(device)
+        attention_mask = None if attention_mask is None else attention_mask.to(device)
         if native is None:
             with self._runner.attach("hooked"):
                 return self.host.hooked(tokens, attention_mask=attention_mask)
@@ -214,8 +221,10 @@ class LatentMerge:
     def hooks(self) -> Iterator["LatentMerge"]:
         """Inside, host.hooked and host.native are merged for every caller; outside, untouched.
 
-        May be nested. Hooks of the user's own at a merged block run after the merge. Without a
-        key-value cache, positions="last" counts from each call's own last token.
+        May be nested. Hooks of the user's own at a merged block run after the merge. Forward passes
+        outside `host.native.generate` and without a key-value cache count positions="last" from
+        their own last token. Only the thread that entered may use the host inside; to stream from
+        another thread, call `merge.generate` there instead.
         """
         with ExitStack() as stack:
             for view in ("native", "hooked") if self.host.native is not None else ("hooked",):

@@ -1,7 +1,8 @@
 """Which blocks are merged, with how much of the donors: what the user wrote, checked."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral, Real
 
 from lm_merge.coefficients import Alpha
 
@@ -23,6 +24,8 @@ def layer_schedule(
                 "give a list of layers with alpha, or layers with an alpha each"
             )
         schedule = dict(layers)
+    elif isinstance(layers, str) or not isinstance(layers, Iterable):
+        raise ValueError(f"layers={layers!r} is no list of blocks; give [3], or {{3: alpha}}")
     else:
         if alpha is None:
             raise ValueError(
@@ -34,17 +37,17 @@ def layer_schedule(
     if not schedule:
         raise ValueError("layers is empty; name at least one block")
     for layer, value in schedule.items():
-        if isinstance(layer, bool) or not isinstance(layer, int) or not 0 <= layer < n_layers:
+        if isinstance(layer, bool) or not isinstance(layer, Integral) or not 0 <= layer < n_layers:
             raise ValueError(f"layer={layer} is outside 0..{n_layers - 1} for host {host_name!r}")
         check_alpha(value)
-    return dict(sorted(schedule.items()))
+    return {int(layer): schedule[layer] for layer in sorted(schedule)}
 
 
 def check_alpha(alpha: Alpha) -> None:
     """Raise ValueError unless alpha is a finite number or a callable."""
     if callable(alpha):
         return
-    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not math.isfinite(alpha):
+    if isinstance(alpha, bool) or not isinstance(alpha, Real) or not math.isfinite(alpha):
         raise ValueError(
             f"alpha={alpha!r} is neither a finite number (0 host .. 1 donor) nor a gate "
             "(a callable of host and donor states)"

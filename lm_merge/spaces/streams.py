@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from lm_merge.models import HookedLM
-from lm_merge.models.twins import parameter_twin
+from lm_merge.models.twins import follow_training_mode, parameter_twin
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class DonorStream:
         assert model.native is not None
         self.layers = sorted(layers)
         self.states: dict[int, Tensor] = {}
+        self._native = model.native
         self._body, self._blocks = truncated_body(model, self.layers[-1])
         self._pauses: dict[int, _Pause] = {}
         self._returns_tuple = _ReturnsTuple()
@@ -56,6 +57,7 @@ class DonorStream:
     def start(self, inputs: ForwardInputs, cache: DynamicCache | None) -> None:
         """Run on new tokens; `states` then holds resid_post of the merged blocks reached."""
         self.states.clear()
+        follow_training_mode(self._body, self._native)
         device = self.device
         self._body(
             input_ids=inputs.input_ids.to(device),

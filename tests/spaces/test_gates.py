@@ -65,6 +65,9 @@ def test_a_schedule_speaks_by_place_in_the_generated_text(host, donor):
     # the eighth new token has not gone through the model
     expected = [0.1] * 5 + [0.9, 0.0] + [0.4] * (N_NEW - 2)
     assert_close(record.alpha(2), torch.tensor([expected]))
+    table = record.table([f"t{i}" for i in range(14)])  # the fourteenth has not gone through
+    assert table.alpha.tolist() == pytest.approx(expected)
+    assert table.token.tolist() == [f"t{i}" for i in range(13)]
 
 
 @pytest.mark.parametrize("way", [{"use_cache": False}, {"prompt_lookup_num_tokens": 3}])
