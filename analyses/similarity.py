@@ -104,8 +104,8 @@ class StreamComparison:
         """Add streams [n_layers, batch, pos, d_model] by name, at chosen tokens."""
         for (alpha, name), means in self.arcs.items():
             for layer, mean in enumerate(means):
-                parents = (streams[key][layer] for key in ("host", "donor"))
-                values = ARC_METRICS[name](*parents, streams[merged_name(alpha)][layer])
+                host, donor = streams["host"][layer], streams["donor"][layer]
+                values = ARC_METRICS[name](host, donor, streams[merged_name(alpha)][layer])
                 mean.update(values.squeeze(-1).masked_fill(~tokens, torch.nan))
         for layer, cka in enumerate(self.ckas):
             cka.update({name: states[layer][tokens] for name, states in streams.items()})

@@ -81,7 +81,7 @@ def prepare(
     encoded: Any = tokenizer(texts, add_special_tokens=not chat)
     rows = [torch.tensor(row) for row in encoded["input_ids"]]
     longest = max(map(len, rows))
-    padding = tokenizer.pad_token_id or 0  # masked out: any id will do
+    padding: Any = tokenizer.pad_token_id or 0  # masked out: any id will do
     ids = torch.stack([pad(row, (longest - len(row), 0), value=padding) for row in rows])
     mask = torch.stack([pad(torch.ones_like(row), (longest - len(row), 0)) for row in rows])
     return EncodedPrompts(ids, mask, "text" if isinstance(prompts, str) else "texts")
@@ -107,10 +107,11 @@ def generate(
         hf_arguments.setdefault("tokenizer", tokenizer)
     if prompts.attention_mask is not None:
         hf_arguments["attention_mask"] = prompts.attention_mask.to(model.device)
+    if max_new_tokens is not None:  # else the model's generation settings count
+        hf_arguments["max_new_tokens"] = max_new_tokens
     with _seeded(seed):
         output = model.generate(  # pyright: ignore[reportCallIssue]
             input_ids=prompts.input_ids.to(model.device),
-            max_new_tokens=max_new_tokens,
             **hf_arguments,
         )
     return in_form_of(prompts, output, tokenizer)

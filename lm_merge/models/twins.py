@@ -19,8 +19,8 @@ def parameter_twin(module: ModuleT) -> ModuleT:
     for part in twin.modules():
         for hooks in (part._forward_hooks, part._forward_pre_hooks, part._backward_hooks):
             hooks.clear()
-        if hasattr(part, "gradient_checkpointing"):
-            part.gradient_checkpointing = False  # it would drop the twin's key-value cache
+        if "gradient_checkpointing" in vars(part):
+            vars(part)["gradient_checkpointing"] = False  # it would drop the key-value cache
     return twin
 
 

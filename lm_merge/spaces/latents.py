@@ -18,7 +18,7 @@ from lm_merge.spaces.alpha_record import AlphaRecord
 from lm_merge.spaces.latent_pass import StateMerge
 from lm_merge.spaces.latent_runner import LatentRunner
 from lm_merge.spaces.positions import POSITIONS
-from lm_merge.spaces.schedule import Layers, check_alpha, layer_schedule
+from lm_merge.spaces.schedule import Layers, layer_schedule, plain_alpha
 
 DONOR_STREAMS = ("pure", "coupled")
 
@@ -125,9 +125,8 @@ class LatentMerge:
             raise ValueError(
                 f"layers {unknown} are not merged here; merged are {list(self.layers)}"
             )
-        for one in new.values():
-            check_alpha(one)
-        self._runner.layers = {**self.layers, **new}
+        plain = {layer: plain_alpha(one) for layer, one in new.items()}
+        self._runner.layers = {**self.layers, **plain}
 
     @property
     def recipe(self) -> Recipe:

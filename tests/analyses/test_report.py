@@ -35,10 +35,29 @@ def test_the_generate_command_prints_what_the_merge_says(tmp_path, capsys):
     assert capsys.readouterr().out == "Oslo\n"
 
 
-def test_errors_that_a_user_can_mend_are_one_line(tmp_path, capsys):
-    recipe = tmp_path / "far.yaml"
-    recipe.write_text("host: tiny-instruct\ndonors: [tiny-thinker]\nlayers: [31]\nalpha: 0.5\n")
+RECIPE = "host: tiny-instruct\ndonors: [tiny-thinker]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("layers: [31]\nalpha: 0.5\n", "layer=31 is outside 0..7 for host 'tiny-instruct'"),
+        ("layers: [3]\nalpha: 0.5\noperator: slrp\n", "unknown operator 'slrp'; choose from"),
+        ("layers: [3]\nalpha: 0.5\noperator_args: {foo: 1}\n", "operator_args=['foo'] are unknown"),
+        ("layers: [3\n", "while parsing a flow sequence"),
+    ],
+)
+def test_errors_that_a_user_can_mend_are_one_line(tmp_path, capsys, text, message):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE + text)
     with pytest.raises(SystemExit, match="2"):
         cli.main(["generate", str(recipe), '["Hello"]'])
-    error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error == "lm-merge: layer=31 is outside 0..7 for host 'tiny-instruct'"
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    assert f"lm-merge: {message}" in error
+
+
+def test_a_missing_file_is_named(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["generate", str(tmp_path / "nope.yaml"), '["Hello"]'])
+    assert "nope.yaml" in capsys.readouterr().err

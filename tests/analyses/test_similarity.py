@@ -10,6 +10,7 @@ from analyses import similarity
 from analyses.similarity import SimilarityConfig
 from lm_merge.metrics import linear_cka
 from lm_merge.models import record_resid_post
+from lm_merge.records import start_run
 
 SMALL = {"n_prompts": 8, "batch_size": 3, "layers": (3,), "alphas": (0.25, 0.75)}
 
@@ -119,3 +120,32 @@ def test_bad_arguments_end_with_status_2_and_say_which(arguments, message, capsy
     with pytest.raises(SystemExit, match="2"):
         similarity.main(arguments)
     assert message in capsys.readouterr().err
+
+
+def test_changed_inputs_are_measured_anew(tmp_path, capsys):
+    path = tmp_path / "prompts.txt"
+    arguments = ["--runs", str(tmp_path / "runs"), "--prompts", str(path), "--alphas", "[0.5]"]
+    outputs = []
+    for text in ("12+34 = ?\n", "12+34 = ?\n", "Who is the tallest?\n"):
+        path.write_text(text)
+        similarity.main(arguments)
+        captured = capsys.readouterr()
+        outputs.append((captured.out, "found the finished run" in captured.err))
+    assert [found for _, found in outputs] == [False, True, False]
+    assert outputs[0][0] == outputs[1][0] != outputs[2][0]
+    similarity.main([*arguments, "--fresh", "true"])
+    assert "found the finished run" not in capsys.readouterr().err
+    assert len(list((tmp_path / "runs").iterdir())) == 3
+
+
+def test_the_record_names_every_model_with_a_fingerprint(tmp_path):
+    config = SimilarityConfig(
+        **{**SMALL, "host": "tiny-thinker", "donors": ("tiny-coder",), "operator": "task_vector"},
+        base="tiny-instruct",
+    )
+    with start_run("similarity", config, root=tmp_path) as run:
+        similarity.run(config, run)
+    models = json.loads((run.folder / "record.json").read_text())["models"]
+    assert set(models) == {"tiny-thinker", "tiny-coder", "tiny-instruct"}
+    assert len(set(models.values())) == 3
+    assert all(models.values())

@@ -102,3 +102,41 @@ def test_an_unknown_name_lists_the_bundled_ones():
 def test_wrap_refuses_what_is_no_model():
     with pytest.raises(TypeError, match="cannot wrap Linear"):
         lm.wrap(torch.nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_both_views_and_donors_follow_the_models_mode(mode):
+    changes = {"resid_pdrop": 0.5, "embd_pdrop": 0.5}
+    host, donor = (lm.wrap(random_model("gpt2", seed, **changes)) for seed in (0, 1))
+    merge = lm.LatentMerge(host, donor, layers=[1], alpha=0.5, operator="lerp")
+    only_donor = lm.LatentMerge(host, donor, layers=[3], alpha=1.0, operator="lerp")
+    tokens = random_tokens(1, 8)
+    for model in (host, donor):
+        model.native.train(mode)
+    assert torch.equal(host.hooked(tokens), host.hooked(tokens)) is not mode
+    assert torch.equal(merge(tokens), merge(tokens)) is not mode
+    host.native.eval()
+    assert torch.equal(only_donor(tokens), only_donor(tokens)) is not mode
+    donor.native.eval()
+    assert torch.equal(only_donor(tokens), only_donor(tokens))
+
+
+def test_moving_a_model_casts_both_views():
+    model = random_lm("qwen2", 0).to(torch.bfloat16)
+    assert model.native(random_tokens(1, 4)).logits.dtype == torch.bfloat16
+    assert model.hooked(random_tokens(1, 4)).dtype == torch.bfloat16
+
+
+def test_a_model_remembers_where_it_came_from(tmp_path):
+    random_model("qwen2", 0).save_pretrained(tmp_path / "m")
+    folder = str(tmp_path / "m")
+    assert lm.load(folder).source == folder
+    cast = lm.load(folder, dtype="torch.bfloat16").source
+    assert (cast.model, cast.dtype) == (folder, "bfloat16")
+    assert lm.wrap(lm.load(folder).native).source == folder
+
+
+def test_a_device_that_is_not_there_is_refused_before_loading(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="device='cuda:1', but torch sees no CUDA device"):
+        lm.load("tiny-instruct", device="cuda:1")

@@ -100,3 +100,15 @@ def test_families_of_one_shape_but_another_kind_of_block_are_still_caught():
     with pytest.raises(lm.IncompatibleModels):
         check_pair(host, donor)
     assert torch.isfinite(host.native(random_tokens(1, 3)).logits).all()
+
+
+def test_another_architecture_of_equal_shape_is_refused():
+    with pytest.raises(lm.IncompatibleModels, match="architecture: host 'llama', donor 'qwen2'"):
+        check_pair(random_lm("llama", 0), random_lm("qwen2", 1))
+
+
+def test_sliding_windows_must_agree_unless_accepted():
+    host, donor = random_lm("mistral", 0), random_lm("mistral", 1, sliding_window=None)
+    with pytest.raises(lm.IncompatibleModels, match="sliding window: host .*6.*, donor None"):
+        check_pair(host, donor)
+    assert check_pair(host, donor, accept=["sliding_window"])

@@ -162,3 +162,35 @@ def test_bad_prompts_are_refused(tiny_instruct, tiny_thinker, prompts, error, me
     merge = lm.LatentMerge(tiny_instruct, tiny_thinker, layers=[3], alpha=0.5)
     with pytest.raises(error, match=message):
         merge.generate(prompts, max_new_tokens=2)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_generate_inside_hooks_knows_the_prompt(way):
+    merge, tokens = merge_of("qwen2", positions="last"), random_tokens(1, 9)
+    common = {"max_new_tokens": N_NEW, "do_sample": False, "eos_token_id": None, **WAYS[way]}
+    expected = merge.generate(tokens, **common)
+    native = merge.host.native
+    with merge.hooks():
+        assert torch.equal(native.generate(tokens, **common), expected)
+        assert torch.equal(native.generate(input_ids=tokens, **common), expected)
+    assert "generate" not in vars(native)
+
+
+def test_what_a_tokenizer_gives_can_be_passed_on(tiny_instruct, tiny_thinker):
+    merge = lm.LatentMerge(tiny_instruct, tiny_thinker, layers=[3], alpha=0.25)
+    prompts = ["What is the capital of Norway?", "12+34 = ?"]
+    encoded = tiny_instruct.to_tokens(prompts, chat=True)
+    expected = merge.generate(encoded.input_ids, attention_mask=encoded.attention_mask)
+    given = {"input_ids": encoded.input_ids, "attention_mask": encoded.attention_mask}
+    assert torch.equal(merge.generate(given), expected)
+    assert merge.generate(encoded) == merge.generate(prompts, chat=True)
+    # without a mask, padding is found as transformers finds it
+    assert torch.equal(merge.generate(encoded.input_ids), expected)
+
+
+def test_prompts_need_no_padding_token(tiny_instruct, tiny_thinker):
+    merge = lm.LatentMerge(lm.load("tiny-instruct"), tiny_thinker, layers=[3], alpha=0.25)
+    prompts = ["What is the capital of Norway?", "12+34 = ?"]
+    expected = merge.generate(prompts, chat=True, max_new_tokens=8)
+    merge.host.tokenizer.pad_token = None
+    assert merge.generate(prompts, chat=True, max_new_tokens=8) == expected

@@ -1,5 +1,6 @@
 """What a merge in the residual stream must be, for every family, operator and view."""
 
+import numpy as np
 import pytest
 import torch
 from families import CONFIGS, D_VOCAB, N_LAYERS, random_lm, random_tokens
@@ -10,6 +11,7 @@ import lm_merge as lm
 from lm_merge.coefficients import AgreementGate
 from lm_merge.models import record_resid_post
 from lm_merge.operators import OPERATORS, needs_base
+from lm_merge.spaces.schedule import layer_schedule
 
 TOLERANCE = {"atol": 1e-4, "rtol": 1e-4}
 STREAMS = ("pure", "coupled")
@@ -327,3 +329,22 @@ def test_a_pipeline_of_two_merges_may_swap_host_and_donor(host, donor):
 def test_bad_arguments_are_refused_before_anything_runs(host, donor, arguments, error, message):
     with pytest.raises(error, match=message):
         lm.LatentMerge(host, donor, **{"layers": [1], **arguments})
+
+
+def test_a_pass_stopped_at_a_layer_is_checked_too(host, donor):
+    def gate(h: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
+        return torch.full((*h.shape[:-1], 1), torch.nan)
+
+    merge = merge_of(host, donor, alpha=gate, layers=[1])
+    with pytest.raises(lm.NonFiniteMerge, match="layer=1, row 0, position 0"):
+        merge.run_with_cache(random_tokens(1, 5), stop_at_layer=3)
+    assert host.merge_attached is None
+
+
+def test_the_schedule_cannot_be_changed_behind_the_merges_back(host, donor):
+    merge = merge_of(host, donor, alpha=0.5, layers=[1])
+    with pytest.raises(TypeError):
+        merge.layers[2] = 0.5
+    with pytest.raises(ValueError, match=r"layers=3 is no list of blocks; give \[3\]"):
+        layer_schedule(3, 0.5, n_layers=4, host_name="host")
+    assert layer_schedule([np.int64(2)], np.float32(0.5), n_layers=4, host_name="host") == {2: 0.5}
