@@ -1,11 +1,14 @@
 """Recipes are data that survive a round trip and refuse what they do not know."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 from pydantic import ValidationError
 
 import lm_merge as lm
 
+RECIPES = Path(__file__).parents[1] / "recipes"
 MINIMAL = {"host": "a", "donors": ["b"], "layers": [1], "alpha": 0.5}
 
 
@@ -52,3 +55,12 @@ def test_a_merge_knows_its_recipe_and_a_recipe_makes_the_merge(
     assert again.recipe == merge.recipe
     tokens = tiny_instruct.to_tokens("12+34 = ?", chat=True).input_ids
     assert (merge(tokens) == again(tokens)).all()
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_that_comes_along_is_valid_and_the_bundled_ones_speak(path):
+    recipe = lm.Recipe.load(path)
+    if path.stem.startswith("bundled"):
+        text = lm.compose(recipe).generate("What is the capital of Norway?", chat=True)
+        assert isinstance(text, str)
+        assert text

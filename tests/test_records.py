@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from safetensors.numpy import load_file
 
 from lm_merge import records
-from lm_merge.records import config_hash, find_finished, read_record, start_run
+from lm_merge.records import config_hash, find_finished, fingerprint, read_record, start_run
 
 
 class Settings(BaseModel):
@@ -244,3 +244,20 @@ def test_commit_and_dirty_flag_are_those_of_the_source_tree(tmp_path, monkeypatc
     assert records._source_state(tmp_path / "site-packages") == unknown
     monkeypatch.setenv("PATH", str(tmp_path))  # no git at all
     assert records._source_state(tmp_path) == unknown
+
+
+def test_a_fingerprint_follows_content_names_and_nothing_else(tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "weights").write_bytes(b"a" * 10)
+    first = fingerprint(folder)
+    assert fingerprint(folder) == first
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    (copy / "weights").write_bytes(b"a" * 10)
+    assert fingerprint(copy) == first
+    (copy / "weights").write_bytes(b"a" * 9 + b"b")
+    assert fingerprint(copy) != first
+    (copy / "weights").rename(copy / "other")
+    assert fingerprint(copy) != first
+    assert fingerprint(tmp_path / "absent") is None

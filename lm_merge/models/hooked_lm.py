@@ -86,7 +86,7 @@ class HookedLM:
 
     @cached_property
     def shares_weights(self) -> bool:
-        """Whether the hooked view holds no weight of its own.
+        """Whether the hooked view holds no weight matrix of its own.
 
         False for families whose bridge copies a weight (GPT-NeoX's fused attention input): there
         the copy costs its memory, and an edit of the native weight does not show in the hooked view.
@@ -94,7 +94,11 @@ class HookedLM:
         if self.native is None:
             return True
         own = {parameter.data_ptr() for parameter in self.native.parameters()}
-        return all(parameter.data_ptr() in own for parameter in self.hooked.parameters())
+        return all(
+            parameter.data_ptr() in own
+            for parameter in self.hooked.parameters()
+            if parameter.ndim > 1  # TransformerLens 3.9 adds a bias of zeros to the unembedding
+        )
 
     def native_blocks(self) -> nn.ModuleList:
         """The transformer blocks of the native view."""
