@@ -90,5 +90,5 @@ class Recipe(BaseModel):
     def save(self, path: str | Path) -> Path:
         """Write as YAML; `Recipe.load` gives the same recipe back."""
         path = Path(path)
-        path.write_text(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
+        path.write_text(yaml.safe_dump(self.model_dump(), sort_keys=False))
         return path

@@ -23,7 +23,9 @@ def test_a_recipe_saved_and_loaded_is_the_same(tmp_path):
             "accept": ["rope"],
         }
     )
-    assert lm.Recipe.load(recipe.save(tmp_path / "r.yaml")) == recipe
+    path = recipe.save(tmp_path / "r.yaml")
+    assert lm.Recipe.load(path) == recipe
+    assert "\n  20: 0.5\n" in path.read_text()  # blocks are numbers to a reader, too
 
 
 def test_unknown_keys_and_two_alphas_are_errors():

@@ -36,6 +36,7 @@ IGNORED_LABEL = -100  # Hugging Face's label for positions without loss
 # share of a skill among the examples, 1 unless named: harder or larger skills get more
 SHARES = {"capitals": 2, "elements": 2, "ordering": 3, "one_step_programs": 3}
 N_BLOCKS, WIDTH = 8, 128
+SAVE_STEPS = 500
 MICRO_BATCHES = 4  # a step's examples, sorted by length, in four parts: half the padding
 
 
@@ -170,11 +171,10 @@ def train(bundled: BundledModel, config: BuildConfig, out: Path, work: Path) -> 
         weight_decay=0.01,
         seed=config.seed,
         use_cpu=True,
-        save_steps=500,
+        save_steps=SAVE_STEPS,
         save_total_limit=1,
         logging_steps=100,
         report_to="none",
-        disable_tqdm=False,
     )
     trainer = Trainer(
         model,

@@ -1,6 +1,7 @@
 """The report and the command that makes it, at small size."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -61,3 +62,13 @@ def test_a_missing_file_is_named(tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
         cli.main(["generate", str(tmp_path / "nope.yaml"), '["Hello"]'])
     assert "nope.yaml" in capsys.readouterr().err
+
+
+def test_the_demo_says_what_it_did_and_where_the_report_lies(tmp_path, capsys):
+    cli.main(["demo", "--runs", str(tmp_path)])
+    out = capsys.readouterr().out
+    assert "donor tiny-thinker" in out
+    assert "merged 0.75" in out
+    report_path = out.strip().splitlines()[-1]
+    assert report_path.endswith("report.html")
+    assert "Two models in one residual stream" in Path(report_path).read_text()
