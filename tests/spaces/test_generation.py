@@ -194,3 +194,14 @@ def test_prompts_need_no_padding_token(tiny_instruct, tiny_thinker):
     expected = merge.generate(prompts, chat=True, max_new_tokens=8)
     merge.host.tokenizer.pad_token = None
     assert merge.generate(prompts, chat=True, max_new_tokens=8) == expected
+
+
+def test_a_batch_of_mixed_lengths_and_early_stops_says_what_single_runs_say(
+    tiny_instruct, tiny_thinker
+):
+    merge = lm.LatentMerge(tiny_thinker, tiny_instruct, layers=[2, 5], alpha=0.3)
+    prompts = [question.prompt for question in lm.evaluation.question_set(4)]
+    common = {"chat": True, "max_new_tokens": 40}
+    together = merge.generate(prompts, **common)
+    assert len({len(text) for text in together}) > 4  # they do stop at different places
+    assert together == [merge.generate(prompt, **common) for prompt in prompts]
