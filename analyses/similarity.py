@@ -186,6 +186,8 @@ def models_of(merge: LatentMerge) -> dict[str, str | None]:
 def recipe_of(config: SimilarityConfig) -> Recipe:
     """The recipe in a configuration, at the first of its alphas."""
     given = {key: getattr(config, key) for key in Recipe.model_fields}
+    # lambda_reg is another way to give alpha, which the alphas to measure stand in for
+    given["operator_args"] = {k: v for k, v in config.operator_args.items() if k != "lambda_reg"}
     return Recipe(**given | {"layers": tuple(config.layers), "alpha": config.alphas[0]})
 
 

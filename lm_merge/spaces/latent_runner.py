@@ -97,7 +97,7 @@ class LatentRunner:
         if view != "native":
             yield
             return
-        generate = native.generate
+        generate, before = native.generate, vars(native).get("generate")
 
         def framed(*arguments: Any, **keywords: Any) -> Any:
             given = arguments[0] if arguments else None
@@ -112,6 +112,8 @@ class LatentRunner:
             yield
         finally:
             del native.generate
+            if before is not None:  # somebody's own, on this very object
+                native.generate = before
 
     def _claim(self) -> None:
         holder = self.host.merge_attached

@@ -149,3 +149,10 @@ def test_the_record_names_every_model_with_a_fingerprint(tmp_path):
     assert set(models) == {"tiny-thinker", "tiny-coder", "tiny-instruct"}
     assert len(set(models.values())) == 3
     assert all(models.values())
+
+
+def test_the_alphas_measured_stand_in_for_lambda():
+    given = {"operator": "regmean", "operator_args": {"lambda_reg": 3.0}}
+    config = SimilarityConfig(**{**SMALL, **given})
+    assert similarity.recipe_of(config).operator_args == {}
+    assert len(similarity.run(config)["similarity"]) == 8 * 2 * (3 + 6)

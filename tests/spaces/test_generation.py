@@ -205,3 +205,18 @@ def test_a_batch_of_mixed_lengths_and_early_stops_says_what_single_runs_say(
     together = merge.generate(prompts, **common)
     assert len({len(text) for text in together}) > 4  # they do stop at different places
     assert together == [merge.generate(prompt, **common) for prompt in prompts]
+
+
+def test_somebodys_own_generate_on_the_host_is_put_back():
+    merge, tokens = merge_of("qwen2"), random_tokens(1, 5)
+    native, calls = merge.host.native, []
+    plain = native.generate
+
+    def counted(*arguments, **keywords):
+        calls.append(1)
+        return plain(*arguments, **keywords)
+
+    native.generate = counted
+    merge.generate(tokens, max_new_tokens=2, do_sample=False)
+    assert calls == [1]
+    assert native.generate is counted
