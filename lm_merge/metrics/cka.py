@@ -1,10 +1,9 @@
-"""Linear centred kernel alignment (CKA) of paired rows, at once or streamed over batches.
+"""Linear centred kernel alignment (CKA) of paired rows, exact, at once or streamed over batches.
 
 Rows are samples (tokens, say) and must be reported with every value: the biased estimator rises
 towards 1 as the number of rows falls below the width.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,78 +21,57 @@ class CKA:
     """Linear CKA of two sets of paired rows.
 
     biased: published form, in [0, 1]; debiased: from U-statistics, at most 1, about 0 for
-    independent rows (may fall below); n_rows: how many rows went in; debiased_standard_error: by
-    leaving out one batch at a time, NaN for fewer than two batches of four rows.
+    independent rows (may fall below); n_rows: how many rows went in. NaN where undefined.
     """
 
     biased: float
     debiased: float
     n_rows: int
-    debiased_standard_error: float
 
 
-class PairwiseCKA:
-    r"""Streams rows of several sets and gives exactly the CKA of all rows, whatever the batches were.
+class CKAFitter:
+    r"""Streams paired rows and gives exactly the CKA of all rows, whatever the batches were.
 
-    pairs: names of the sets to compare. Memory is one [d, d] matrix in float64 for each pair and each
-    set, whatever the number of rows. biased:
+    Memory is three [d, d] matrices in float64, whatever the number of rows; where that is too much,
+    or many sets are compared at once, `MinibatchCKA` estimates the same. biased:
     $\|X_c^\top Y_c\|_F^2 / (\|X_c^\top X_c\|_F\,\|Y_c^\top Y_c\|_F)$ over centred rows (Kornblith et al.
     2019). debiased: the same quotient of $\mathrm{HSIC}_1$, the U-statistic of Song et al. (2012), for
     the linear kernel, written in moments of the rows so that no [n, n] matrix is formed (ours;
     the tests hold it equal to the [n, n] form). All rows are shifted by the first batch's
     mean, which changes no centred quantity and keeps large common offsets out of the sums.
+
+    >>> import torch
+    >>> fitter, rows = CKAFitter(), torch.eye(8)
+    >>> for batch in rows.split(2):
+    ...     fitter.update(batch, 2 * batch)
+    >>> fitter.result().n_rows, round(fitter.result().biased, 4)
+    (8, 1.0)
     """
 
-    def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
-        self.pairs = tuple(pairs)
-        self.names = tuple(dict.fromkeys(name for pair in self.pairs for name in pair))
-        kept = dict.fromkeys([*self.pairs, *((name, name) for name in self.names)])
-        self._moments = {pair: _Moments() for pair in kept}
-        self._batches: dict[tuple[str, str], list[float]] = {pair: [] for pair in kept}
-        self._pivots: dict[str, Tensor] = {}
+    def __init__(self) -> None:
+        self._cross, self._x, self._y = _Moments(), _Moments(), _Moments()
+        self._pivots: tuple[Tensor, Tensor] | None = None
 
-    def update(self, rows: Mapping[str, Float[Tensor, "n _"]]) -> None:
-        """Add paired rows of every set; products are taken in float32 or the rows' wider dtype."""
-        dtype = torch.float32
-        for name in self.names:
-            dtype = torch.promote_types(dtype, rows[name].dtype)
-        shifted = {}
-        for name in self.names:
-            wide = rows[name].detach().to(dtype)
-            shifted[name] = wide - self._pivots.setdefault(name, wide.mean(dim=0))
-        for (one, other), total in self._moments.items():
-            part = _Moments.of(shifted[one], shifted[other])
-            total.add(part)
-            if part.n_rows >= MIN_ROWS["debiased"]:
-                self._batches[one, other].append(part.hsic("debiased"))
+    def update(self, x: Float[Tensor, "n d_x"], y: Float[Tensor, "n d_y"]) -> None:
+        """Add paired rows; products are taken in float32 or the rows' wider dtype."""
+        wide = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
+        x, y = x.detach().to(wide), y.detach().to(wide)
+        if self._pivots is None:
+            self._pivots = x.mean(dim=0), y.mean(dim=0)
+        x, y = x - self._pivots[0], y - self._pivots[1]
+        for total, one, other in ((self._cross, x, y), (self._x, x, x), (self._y, y, y)):
+            total.add(_Moments.of(one, other))
 
-    def result(self, one: str, other: str) -> CKA:
-        """CKA of a pair over all rows so far; NaN where undefined (too few or constant rows)."""
-        parts = (one, other), (one, one), (other, other)
-        n_rows = self._moments[parts[0]].n_rows
+    def result(self) -> CKA:
+        """CKA of all rows so far; NaN where undefined (too few or constant rows)."""
+        n_rows = self._cross.n_rows
         values = {
             estimator: float("nan")
             if n_rows < MIN_ROWS[estimator]
-            else _alignment(*(self._moments[part].hsic(estimator) for part in parts))
+            else alignment(*(part.hsic(estimator) for part in (self._cross, self._x, self._y)))
             for estimator in ESTIMATORS
         }
-        error = _jackknife([self._batches[part] for part in parts])
-        return CKA(**values, n_rows=n_rows, debiased_standard_error=error)
-
-
-class CKAFitter:
-    """`PairwiseCKA` of one pair: `update(x, y)` as often as there are batches, then `result()`."""
-
-    def __init__(self) -> None:
-        self._pairwise = PairwiseCKA([("x", "y")])
-
-    def update(self, x: Float[Tensor, "n d_x"], y: Float[Tensor, "n d_y"]) -> None:
-        """Add paired rows."""
-        self._pairwise.update({"x": x, "y": y})
-
-    def result(self) -> CKA:
-        """CKA of all rows so far."""
-        return self._pairwise.result("x", "y")
+        return CKA(**values, n_rows=n_rows)
 
 
 def linear_cka(
@@ -102,6 +80,12 @@ def linear_cka(
     """Linear CKA of paired rows; `CKAFitter` has the formulas.
 
     Raises ValueError for an unknown estimator or too few rows (2 biased, 4 debiased).
+
+    >>> import torch
+    >>> x = torch.randn(100, 8, generator=torch.Generator().manual_seed(0))
+    >>> rotation = torch.linalg.qr(x[:8]).Q
+    >>> round(linear_cka(x, 3 * x @ rotation), 4)  # neither rotation nor scale matters
+    1.0
     """
     if estimator not in ESTIMATORS:
         raise ValueError(f"estimator={estimator!r} is unknown; choose from {', '.join(ESTIMATORS)}")
@@ -114,23 +98,9 @@ def linear_cka(
     return getattr(fitter.result(), estimator)
 
 
-def _alignment(xy: float, xx: float, yy: float) -> float:
+def alignment(xy: float, xx: float, yy: float) -> float:
+    """CKA of three HSICs, xy / sqrt(xx yy); NaN unless both xx and yy are positive."""
     return xy / (xx * yy) ** 0.5 if xx > 0 and yy > 0 else float("nan")
-
-
-def _jackknife(batches: Sequence[Sequence[float]]) -> float:
-    r"""Delete-one-batch standard error of the minibatch form (Nguyen et al. 2021).
-
-    $\sqrt{\frac{B-1}{B}\sum_b(\theta_{-b} - \bar\theta)^2}$, with $\theta_{-b}$ the quotient of the
-    HSICs (of xy, xx and yy) summed over all batches but b.
-    """
-    hsics = torch.tensor(batches, dtype=torch.float64)
-    n = hsics.shape[1]
-    if n < 2:
-        return float("nan")
-    without = (hsics.sum(dim=1, keepdim=True) - hsics).T.tolist()
-    values = torch.tensor([_alignment(*row) for row in without], dtype=torch.float64)
-    return float(((n - 1) / n * (values - values.mean()).square().sum()).sqrt())
 
 
 class _Moments:

@@ -24,6 +24,12 @@ class ClusteredMean:
     $\frac{1}{N}\sqrt{\frac{C}{C-1}\sum_c(s_c - \bar v n_c)^2}$ (the ratio estimator of cluster
     sampling, Cochran 1977, section 9A.1), NaN for one cluster. NaN values are undefined and left
     out of sums and counts.
+
+    >>> import torch
+    >>> mean = ClusteredMean()
+    >>> mean.update(torch.tensor([[1.0, 3.0], [5.0, torch.nan]]))  # two prompts, three tokens
+    >>> mean.result().value, mean.result().n, mean.result().n_clusters
+    (3.0, 3, 2)
     """
 
     def __init__(self) -> None:

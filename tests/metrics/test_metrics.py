@@ -10,9 +10,11 @@ from torch.testing import assert_close
 from lm_merge.metrics import (
     CKAFitter,
     ClusteredMean,
+    MinibatchCKA,
     arc_deviation,
     arc_deviation_rad,
     arc_ratio,
+    cka_within_texts,
     linear_cka,
     midness,
 )
@@ -113,17 +115,89 @@ def test_cka_survives_a_huge_common_offset_in_float32():
     assert linear_cka(x + offset, y) == pytest.approx(linear_cka(x, y), abs=1e-3)
 
 
+@pytest.mark.parametrize("sizes", [[90], [7, 13, 20, 50], [1] * 90])
+def test_one_group_of_rows_gives_the_debiased_cka_of_all_of_them(sizes):
+    x = torch.randn(90, 6, dtype=torch.float64) + 3
+    y = torch.cat([x[:, :3] ** 2, torch.randn(90, 1, dtype=torch.float64)], dim=1)
+    fitter = MinibatchCKA([("x", "y"), ("x", "x")], group_rows=90)
+    for part_x, part_y in zip(x.split(sizes), y.split(sizes), strict=True):
+        fitter.update({"x": part_x, "y": part_y, "not asked for": part_x})
+    results = fitter.results()
+    assert results["x", "y"].value == pytest.approx(gram_cka(x, y, debiased=True), abs=1e-9)
+    assert results["x", "x"].value == pytest.approx(1.0)
+    assert results["x", "y"].n_rows == 90
+    assert np.isnan(results["x", "y"].standard_error)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_groups_of_rows_estimate_the_cka_of_all_rows_at_any_width(share):
+    x = torch.randn(3000, 300) * torch.linspace(0.1, 3, 300)
+    y = share * x + torch.randn(3000, 300)
+    exact = linear_cka(x, y)
+    fitter = MinibatchCKA([("x", "y")], group_rows=100)
+    for part_x, part_y in zip(x.split(170), y.split(170), strict=True):
+        fitter.update({"x": part_x, "y": part_y})
+    result = fitter.results()["x", "y"]
+    assert result.n_rows == 3000
+    assert abs(result.value - exact) < 4 * result.standard_error
+    assert result.standard_error < 0.02
+
+
+def test_groups_of_rows_stand_a_huge_common_offset_in_float32():
+    x, y = torch.randn(2, 200, 16)
+    offset = torch.zeros(16)
+    offset[3] = 3000.0
+    values = []
+    for rows in ({"x": x, "y": y}, {"x": x + offset, "y": y}):
+        fitter = MinibatchCKA([("x", "y")], group_rows=50)
+        fitter.update(rows)
+        values.append(fitter.results()["x", "y"].value)
+    assert values[0] == pytest.approx(values[1], abs=1e-3)
+
+
+def test_what_waits_and_what_is_kept_does_not_grow_with_the_rows():
+    fitter = MinibatchCKA([("x", "y")], group_rows=20)
+    for n_updates in (10, 100):
+        for _ in range(n_updates):
+            x, y = torch.randn(2, 17, 8)
+            fitter.update({"x": x, "y": y})
+        held = sum(len(part["x"]) for part in fitter._held)
+        assert 4 <= held <= 17 + 20 + 4
+    assert fitter.results()["x", "y"].n_rows == 110 * 17
+
+
+def test_cka_within_texts_is_the_biased_cka_of_each_text_without_padding():
+    x, y = torch.randn(3, 9, 5), torch.randn(3, 9, 4)
+    tokens = torch.arange(9) < torch.tensor([[9], [6], [1]])
+    x[~tokens], y[~tokens] = torch.nan, 1e6
+    values = cka_within_texts({"x": x, "y": y}, tokens, [("x", "y")])["x", "y"].squeeze(1)
+    for row, n in enumerate((9, 6)):
+        expected = linear_cka(x[row, :n], y[row, :n], "biased")
+        assert values[row].item() == pytest.approx(expected, abs=1e-5)
+    assert values[2].isnan()
+
+
+def test_too_few_rows_have_no_cka_and_a_group_has_four():
+    fitter = MinibatchCKA([("x", "y")])
+    assert np.isnan(fitter.results()["x", "y"].value)
+    fitter.update({"x": torch.randn(3, 2), "y": torch.randn(3, 2)})
+    assert np.isnan(fitter.results()["x", "y"].value)
+    with pytest.raises(ValueError, match="group_rows=3 must be at least 4"):
+        MinibatchCKA([("x", "y")], group_rows=3)
+
+
 def test_the_jackknife_error_is_the_spread_of_repeated_draws():
     generator = torch.Generator().manual_seed(0)
     values, errors = [], []
     for _ in range(60):
-        x = torch.randn(8, 50, 4, generator=generator, dtype=torch.float64)
-        y = x + 2 * torch.randn(8, 50, 4, generator=generator, dtype=torch.float64)
-        fitter = CKAFitter()
-        for part_x, part_y in zip(x, y, strict=True):
-            fitter.update(part_x, part_y)
-        values.append(fitter.result().debiased)
-        errors.append(fitter.result().debiased_standard_error)
+        x = torch.randn(420, 4, generator=generator, dtype=torch.float64)
+        y = x + 2 * torch.randn(420, 4, generator=generator, dtype=torch.float64)
+        fitter = MinibatchCKA([("x", "y")], group_rows=50)  # the last group is smaller
+        fitter.update({"x": x, "y": y})
+        result = fitter.results()["x", "y"]
+        assert (result.n_rows, result.n_groups) == (420, 9)
+        values.append(result.value)
+        errors.append(result.standard_error)
     assert np.mean(errors) == pytest.approx(np.std(values), rel=0.3)
 
 

@@ -1,0 +1,176 @@
+"""Linear CKA of many sets of paired rows from small Gram matrices: cheap, and flat in memory."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lm_merge.metrics.cka import MIN_ROWS, alignment
+
+FEWEST = MIN_ROWS["debiased"]
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class CKAEstimate:
+    """Debiased linear CKA: at most 1, about 0 for independent rows (may fall below).
+
+    standard_error: by leaving out one group of rows at a time; NaN for fewer than two groups.
+    """
+
+    value: float
+    standard_error: float
+    n_rows: int
+    n_groups: int
+
+
+class MinibatchCKA:
+    r"""Streams paired rows of several sets and estimates the debiased linear CKA of pairs of them.
+
+    The minibatch U-statistic of Nguyen et al. (2021): rows fall into groups of `group_rows`; each
+    group gives $\mathrm{HSIC}_1$ (Song et al. 2012), which is unbiased at any number of rows, and CKA
+    is the quotient of their sums, weighted by pairs of rows. With one group it is exactly the debiased
+    CKA of all rows. Only pairs of rows within a group are looked at: what that adds to the error falls
+    as 1 / (n group_rows), and the mean over tokens of one text counts a little more (rows are dealt
+    out so that a group spans as many texts as came together).
+
+    Memory: at most `group_rows` + 4 rows of each set and an update's own, and a few numbers a group;
+    no [d, d] matrix. Cost: one [group_rows, d] Gram matrix of each set, not of each pair.
+
+    >>> import torch
+    >>> cka = MinibatchCKA([("host", "donor")])
+    >>> rows = torch.randn(100, 8, generator=torch.Generator().manual_seed(0))
+    >>> cka.update({"host": rows, "donor": 2 * rows})
+    >>> round(cka.results()["host", "donor"].value, 4)
+    1.0
+    """
+
+    def __init__(self, pairs: Iterable[Pair], *, group_rows: int = 256) -> None:
+        if group_rows < FEWEST:
+            raise ValueError(f"group_rows={group_rows} must be at least {FEWEST}")
+        self.pairs = tuple(pairs)
+        self.names = tuple(dict.fromkeys(name for pair in self.pairs for name in pair))
+        self.group_rows = group_rows
+        self._held: list[dict[str, Tensor]] = []
+        self._groups: list[tuple[int, Tensor]] = []
+
+    def update(self, rows: Mapping[str, Float[Tensor, "n _"]]) -> None:
+        """Add paired rows of every set; products are taken in float32 or the rows' wider dtype."""
+        self._held.append({name: rows[name].detach() for name in self.names})
+        n_held = sum(len(part[self.names[0]]) for part in self._held)
+        n_full = (n_held - FEWEST) // self.group_rows  # what stays is never too few for a group
+        if n_full <= 0:
+            return
+        together = self._together()
+        n_used = n_full * self.group_rows
+        for start in range(
+            n_full
+        ):  # every n_full-th row: a group spans all texts that came together
+            self._groups.append(
+                self._group({key: held[start:n_used:n_full] for key, held in together.items()})
+            )
+        self._held = [{key: held[n_used:].clone() for key, held in together.items()}]
+
+    def results(self) -> dict[Pair, CKAEstimate]:
+        """CKA of every pair over all rows so far; NaN where undefined (too few or constant rows)."""
+        groups = list(self._groups)
+        n_left = sum(len(part[self.names[0]]) for part in self._held)
+        if n_left >= FEWEST:
+            groups.append(self._group(self._together()))
+        if not groups:
+            return {pair: CKAEstimate(torch.nan, torch.nan, n_left, 0) for pair in self.pairs}
+        sizes = [n_rows for n_rows, _ in groups]
+        products = torch.stack([product for _, product in groups])
+        place = {name: i for i, name in enumerate(self.names)}
+        found = {}
+        for one, other in self.pairs:
+            i, j = place[one], place[other]
+            parts = torch.stack([products[:, i, j], products[:, i, i], products[:, j, j]], dim=1)
+            value = alignment(*parts.sum(dim=0).tolist())
+            error = _jackknife(value, parts, sizes)
+            found[one, other] = CKAEstimate(value, error, sum(sizes), len(sizes))
+        return found
+
+    def _together(self) -> dict[str, Tensor]:
+        return {name: torch.cat([part[name] for part in self._held]) for name in self.names}
+
+    def _group(self, rows: Mapping[str, Tensor]) -> tuple[int, Tensor]:
+        grams = torch.stack([_gram(rows[name]) for name in self.names])
+        return grams.shape[1], debiased_products(grams).double().cpu()
+
+
+def debiased_products(grams: Float[Tensor, "sets n n"]) -> Float[Tensor, "sets sets"]:
+    r"""$n(n-3)\,\mathrm{HSIC}_1$ of each two sets, from their Gram matrices; n at least 4.
+
+    With the diagonals removed, row sums $k$, $l$ and totals $\sigma_K$, $\sigma_L$:
+    $\langle K, L\rangle - \frac{2}{n-2} k^\top l + \frac{\sigma_K\sigma_L}{(n-1)(n-2)}$
+    (Song et al. 2012, equation 5), for all sets at once.
+    """
+    n = grams.shape[-1]
+    grams = grams - torch.diag_embed(grams.diagonal(dim1=-2, dim2=-1))
+    row_sums, flat = grams.sum(dim=-1), grams.flatten(1)
+    totals = row_sums.sum(dim=-1)
+    products = flat @ flat.T - 2 / (n - 2) * row_sums @ row_sums.T
+    return products + torch.outer(totals, totals) / ((n - 1) * (n - 2))
+
+
+def cka_within_texts(
+    states: Mapping[str, Float[Tensor, "batch pos _"]],
+    tokens: Bool[Tensor, "batch pos"],
+    pairs: Iterable[Pair],
+) -> dict[Pair, Float[Tensor, "batch 1"]]:
+    """Biased linear CKA of each text by itself, in [0, 1]; rows are its tokens.
+
+    The form in which the latent-merging paper (OpenReview ocEoHCrezd) gives CKA, averaged over
+    prompts. With fewer tokens than the width it is high for any two streams, so it compares with
+    published figures and with nothing else. NaN for a text of fewer than two tokens.
+
+    >>> import torch
+    >>> states = torch.eye(4).unsqueeze(0)  # one text of four tokens
+    >>> tokens = torch.ones(1, 4, dtype=torch.bool)
+    >>> cka_within_texts({"x": states, "y": 3 * states}, tokens, [("x", "y")])
+    {('x', 'y'): tensor([[1.]])}
+    """
+    grams = {name: _centred_grams(stream, tokens) for name, stream in states.items()}
+    norms = {name: gram.flatten(1).norm(dim=1) for name, gram in grams.items()}
+    found = {}
+    for one, other in pairs:
+        product = (grams[one] * grams[other]).sum(dim=(1, 2))
+        scale = norms[one] * norms[other]
+        undefined = (tokens.sum(dim=1) < MIN_ROWS["biased"]) | (scale == 0)
+        found[one, other] = (product / scale).masked_fill(undefined, torch.nan).unsqueeze(1)
+    return found
+
+
+def _centred_grams(states: Tensor, tokens: Tensor) -> Tensor:
+    chosen = tokens.unsqueeze(-1)
+    states = states.to(torch.promote_types(states.dtype, torch.float32)).masked_fill(~chosen, 0.0)
+    centred = states - states.sum(dim=1, keepdim=True) / chosen.sum(dim=1, keepdim=True)
+    centred = torch.where(chosen, centred, 0.0)
+    return centred @ centred.mT
+
+
+def _gram(rows: Tensor) -> Tensor:
+    rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
+    rows = rows - rows.mean(
+        dim=0
+    )  # changes no HSIC, and keeps large common offsets out of the sums
+    return rows @ rows.T
+
+
+def _jackknife(value: float, parts: Tensor, sizes: Sequence[int]) -> float:
+    """Standard error by leaving out one group at a time, for groups of unequal size.
+
+    Busing et al. (1999), "Delete-m jackknife for unequal m". parts [group, 3]: products xy, xx, yy.
+    """
+    n_groups, n = len(sizes), sum(sizes)
+    if n_groups < 2:
+        return float("nan")
+    without = [alignment(*row) for row in (parts.sum(dim=0) - parts).tolist()]
+    ratios = [n / size for size in sizes]
+    pseudo = [h * value - (h - 1) * left for h, left in zip(ratios, without, strict=True)]
+    mean = sum(one / h for one, h in zip(pseudo, ratios, strict=True))
+    spread = sum((one - mean) ** 2 / (h - 1) for one, h in zip(pseudo, ratios, strict=True))
+    return (spread / n_groups) ** 0.5
