@@ -33,6 +33,11 @@ class AgreementGate:
     """More donor where the two streams agree: alpha = max_alpha x max(0, cosine(host, donor)).
 
     max_alpha: the weight at full agreement.
+
+    >>> import torch
+    >>> host, donor = torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[0.0, 1.0]]])
+    >>> AgreementGate(max_alpha=0.5)(host, host + donor)  # half of cos 45 degrees
+    tensor([[[0.3536]]])
     """
 
     max_alpha: float = 1.0
@@ -48,6 +53,13 @@ class ConfidenceGate:
 
     $H$ is the entropy of a stream's logit-lens read-out (nostalgebraist 2020), $a$ is `max_alpha`.
     The read-outs take states [..., d_model] to logits [..., d_vocab]: `HookedLM.readout`.
+
+    >>> import lm_merge as lm
+    >>> host, donor = lm.load("tiny-instruct"), lm.load("tiny-thinker")
+    >>> gate = ConfidenceGate(host.readout, donor.readout, max_alpha=0.5)
+    >>> merge = lm.LatentMerge(host, donor, layers=[3], alpha=gate)
+    >>> merge.generate("What is the capital of Norway?", chat=True, max_new_tokens=8)
+    'Oslo'
     """
 
     host_readout: Readout
@@ -68,6 +80,11 @@ class ScheduleGate:
     """Alpha by place in the generated text: `values[0]` decides the first new token, and so on.
 
     Beyond the last value that one stays; the prompt before its last token gets `prompt`.
+
+    >>> import torch
+    >>> gate, states = ScheduleGate([0.5, 0.25]), torch.ones(1, 4, 2)
+    >>> gate(states, states, torch.tensor([[-1, 0, 1, 2]])).flatten()  # prompt, then new tokens
+    tensor([0.0000, 0.5000, 0.2500, 0.2500])
     """
 
     values: Sequence[float]

@@ -28,6 +28,11 @@ def slerp(
     Source: Shoemake (1985) for the direction; the length rule is the latent-merging paper's
     (OpenReview ocEoHCrezd). Its code turns to a straight line at small angles; here the quotient of
     sines is one of `sinc`, exact down to angle 0.
+
+    >>> import torch
+    >>> states = torch.tensor([[2.0, 0.0], [0.0, 4.0]])  # at right angles, of length 2 and 4
+    >>> slerp(states, torch.tensor([[0.5], [0.5]]))  # at 45 degrees, of length 3
+    tensor([2.1213, 2.1213])
     """
     if len(states) > 2:
         return karcher_mean(states, weights)
@@ -45,18 +50,30 @@ def slerp(
 def karcher_mean(
     states: Float[Tensor, "n_models *batch d_model"],
     weights: Float[Tensor, "n_models *#batch 1"],
+    *,
+    max_iter: int = KARCHER_STEPS,
+    tol: float | None = None,
 ) -> Float[Tensor, "*batch d_model"]:
     r"""Weighted spherical mean of the directions, at the weighted mean length.
 
     The direction minimises $\sum_i w_i\,\theta(\mu, s_i)^2$: gradient steps
     $\mu \leftarrow \exp_\mu(\sum_i w_i \log_\mu \hat s_i)$ from the normalised sum (Karcher 1977;
     Buss and Fillmore 2001). For two models it is `slerp`. NaN where the directions cancel.
+    max_iter: steps at most; tol: stop before a step that is shorter (radians), which waits for the
+    device at each step; None takes all steps.
+
+    >>> import torch
+    >>> karcher_mean(torch.eye(3), torch.full((3, 1), 1 / 3))
+    tensor([0.5774, 0.5774, 0.5774])
     """
     norms = states.norm(dim=-1, keepdim=True)
     directions = states / norms
     mean = unit((weights * directions).sum(dim=0))
-    for _ in range(KARCHER_STEPS):
+    for _ in range(max_iter):
         tangents = torch.stack([log_map(mean, direction) for direction in directions])
         # a model without weight takes no part, not even where its own direction has no logarithm
-        mean = exp_map(mean, torch.where(weights == 0, 0.0, weights * tangents).sum(dim=0))
+        step = torch.where(weights == 0, 0.0, weights * tangents).sum(dim=0)
+        if tol is not None and bool((step.norm(dim=-1) < tol).all()):
+            break
+        mean = exp_map(mean, step)
     return (weights * norms).sum(dim=0) * mean

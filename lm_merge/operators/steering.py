@@ -12,6 +12,11 @@ class Steering:
     r"""Fixed directions: at layer l the stream $h$ becomes $h + \alpha\,\delta_l$.
 
     vectors: layer -> vector [d_model]; alpha: how much of it, any real number, 0 for none.
+
+    >>> import torch
+    >>> steering = Steering({3: torch.tensor([0.0, 1.0])}, alpha=0.5)
+    >>> steering.add(torch.tensor([[2.0, 2.0]]), layer=3)
+    tensor([[2.0000, 2.5000]])
     """
 
     vectors: Mapping[int, Float[Tensor, " d_model"]]

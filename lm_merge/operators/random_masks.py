@@ -1,0 +1,69 @@
+"""Thinning a task vector at random; the seed is an argument, so that a mask can be drawn again."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Rescale = Literal["density", "l1", "none"]
+
+
+def keep_random(
+    task_vector: Float[Tensor, "*rows n"],
+    *,
+    density: float,
+    seed: int,
+    rescale: Rescale = "density",
+) -> Float[Tensor, "*rows n"]:
+    r"""DARE: each value stays with probability `density`, else 0; what stays is scaled up.
+
+    rescale: "density", by 1/density, which keeps the expectation (the paper's form); "l1", to the sum
+    of magnitudes before; "none". density in [0, 1]: at 1 nothing changes, at 0 nothing stays.
+    Source: Yu et al. (2024), "Language Models are Super Mario", section 3.
+    """
+    if density >= 1:
+        return task_vector.clone()
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.rand(task_vector.shape, generator=generator)
+    kept = task_vector.masked_fill(drawn >= density, 0.0)
+    return _rescaled(kept, task_vector, density, rescale)
+
+
+def keep_random_by_magnitude(
+    task_vector: Float[Tensor, "*rows n"],
+    *,
+    density: float,
+    epsilon: float,
+    seed: int,
+    rescale: Rescale = "density",
+) -> Float[Tensor, "*rows n"]:
+    r"""DELLA: each value stays with a probability that grows with its rank in its row.
+
+    $p = \text{density} - \epsilon + 2\epsilon\,r/(n-1)$ for rank r = 0 (smallest magnitude) to n - 1;
+    a row of one value has p = density. Ranks go by magnitude, then by position. What stays is scaled
+    by 1/p ("density"), or to the tensor's sum of magnitudes before ("l1"). density - epsilon and
+    density + epsilon lie in [0, 1]. Source: Deep et al. (2024), DELLA-Merging, section 3.1.
+    """
+    n = task_vector.shape[-1]
+    order = task_vector.abs().argsort(dim=-1, stable=True)
+    rising = torch.linspace(-epsilon, epsilon, n) if n > 1 else torch.zeros(1)
+    chance = torch.empty(task_vector.shape)
+    chance.scatter_(-1, order, (density + rising).expand_as(chance))
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.rand(task_vector.shape, generator=generator)
+    kept = task_vector.masked_fill(drawn >= chance, 0.0)
+    return _rescaled(kept, task_vector, chance, rescale)
+
+
+def _rescaled(
+    kept: Tensor, before: Tensor, chance: float | Tensor, rescale: Rescale
+) -> Float[Tensor, "*rows n"]:
+    if rescale == "none":
+        return kept
+    if rescale == "density":
+        return torch.where(kept == 0, 0.0, kept / chance)
+    left = kept.abs().sum(dtype=torch.float64)
+    if left == 0:
+        return kept
+    return kept * float(before.abs().sum(dtype=torch.float64) / left)
