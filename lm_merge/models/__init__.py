@@ -1,16 +1,20 @@
 """Models: loading them in two views of one set of weights, and checking that two fit together."""
 
+from lm_merge.models.budget import MergeBudget, merge_budget
 from lm_merge.models.hooked_lm import HookedLM
 from lm_merge.models.loading import load, wrap
-from lm_merge.models.pair import IncompatibleModels, PairNotice, check_pair
+from lm_merge.models.pair import IncompatibleModels, PairNotice, check_pair, check_vocabulary
 from lm_merge.models.recording import record_resid_post
 
 __all__ = [
     "HookedLM",
     "IncompatibleModels",
+    "MergeBudget",
     "PairNotice",
     "check_pair",
+    "check_vocabulary",
     "load",
+    "merge_budget",
     "record_resid_post",
     "wrap",
 ]

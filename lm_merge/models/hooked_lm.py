@@ -2,12 +2,13 @@
 
 import copy
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -25,6 +26,13 @@ class HookedLM:
     HookedTransformer was given.
     tokenizer: None for a model that came without tokenizer files.
     source: what `load` was given, for recipes; the name where the model came from memory.
+
+    >>> import lm_merge as lm
+    >>> model = lm.load("tiny-instruct")
+    >>> tokens = model.to_tokens("12+34 = ?").input_ids
+    >>> logits, cache = model.hooked.run_with_cache(tokens)
+    >>> cache["resid_post", 3].shape == (*tokens.shape, model.d_model)
+    True
     """
 
     def __init__(
@@ -116,17 +124,51 @@ class HookedLM:
         normed = self.native_part("ln_final")(state.to(weight.device, weight.dtype))
         return self.native_part("unembed")(normed)
 
+    @property
+    def host(self) -> "HookedLM":
+        """Itself: a model alone is its own host, so that code for merges takes it too."""
+        return self
+
+    @contextmanager
+    def hooks(self) -> Iterator["HookedLM"]:
+        """The model as it is; stands beside `hooks` of a merge, so that code for merges takes it too."""
+        yield self
+
+    def __call__(
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        attention_mask: Int[Tensor, "batch pos"] | None = None,
+    ) -> Float[Tensor, "batch pos d_vocab"]:
+        """Logits of the native view (of the hooked one where there is no native).
+
+        attention_mask: 0 for padding, on either side; positions are counted over real tokens.
+        """
+        tokens = tokens.to(self.device)
+        attention_mask = None if attention_mask is None else attention_mask.to(self.device)
+        if self.native is None:
+            return self.hooked(tokens, attention_mask=attention_mask)
+        position_ids = None
+        if attention_mask is not None:
+            position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
+        return self.native(
+            input_ids=tokens,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            use_cache=False,
+        ).logits
+
     def generate(
         self,
         prompts: generation.Prompts,
         *,
+        max_new_tokens: int | None = None,
         chat: bool = False,
         attention_mask: Tensor | None = None,
         **arguments: Any,
     ) -> Any:
         """Continue prompts with this model alone: str -> new text, list -> list, ids -> ids."""
         encoded = generation.prepare(self.tokenizer, prompts, self.name, chat, attention_mask)
-        return self.continue_prompts(encoded, **arguments)
+        return self.continue_prompts(encoded, max_new_tokens=max_new_tokens, **arguments)
 
     def continue_prompts(self, prompts: generation.EncodedPrompts, **arguments: Any) -> Any:
         """`generate` for prompts that are encoded already."""

@@ -37,6 +37,13 @@ def load(
 
     A folder without tokenizer files gives a model that takes token ids only. Raises OSError that
     lists the bundled names if nothing loads under the name.
+
+    >>> import lm_merge as lm
+    >>> model = lm.load("tiny-instruct")
+    >>> model
+    HookedLM('tiny-instruct', n_layers=8, d_model=128, d_vocab=512)
+    >>> model.generate("What is the capital of Norway?", chat=True, max_new_tokens=8)
+    'Oslo'
     """
     _check_dtype(dtype)
     _check_device(device)
@@ -70,6 +77,11 @@ def wrap(model: Any, tokenizer: PreTrainedTokenizerBase | None = None) -> Hooked
     model: a Hugging Face causal model (it becomes `.native`, unchanged), a TransformerBridge (it
     becomes `.hooked`), or, with TransformerLens 3.9, a HookedTransformer, which has no native view.
     Raises TypeError for anything else.
+
+    >>> import lm_merge as lm
+    >>> native = lm.load("tiny-instruct").native
+    >>> lm.wrap(native).native is native
+    True
     """
     if isinstance(model, PreTrainedModel):
         origin = model.name_or_path or "model"

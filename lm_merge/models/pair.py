@@ -18,7 +18,7 @@ class PairNotice(UserWarning):
 
 
 class IncompatibleModels(ValueError):
-    """Two models that cannot share a residual stream."""
+    """Two models that do not fit together in the space in which they are to be merged."""
 
 
 @dataclass(frozen=True)
@@ -38,23 +38,43 @@ def check_pair(host: HookedLM, donor: HookedLM, accept: Collection[str] = ()) ->
     Raises IncompatibleModels with both values of every difference that is not accepted. Warns
     (PairNotice) where chat template, end token or generation settings differ: the host's are used.
     """
+    accepted = _accepted(host, donor, accept, _differences(host, donor))
+    return (*accepted, *_readout_notes(host, donor), *_warned_speech(host, donor))
+
+
+def check_vocabulary(
+    host: HookedLM, donor: HookedLM, accept: Collection[str] = ()
+) -> tuple[str, ...]:
+    """Check that two models of any architectures read and write the same tokens; give the notes.
+
+    Unembeddings may differ by padding rows. accept, errors and warnings are those of `check_pair`.
+    """
+    accepted = _accepted(host, donor, accept, _vocabulary_differences(host, donor))
+    return (*accepted, *_warned_speech(host, donor))
+
+
+def _accepted(
+    host: HookedLM, donor: HookedLM, accept: Collection[str], found: Iterator[Difference]
+) -> list[str]:
     unknown = sorted(set(accept) - set(TOLERANCES))
     if unknown:
         raise ValueError(f"accept={unknown} is unknown; choose from {', '.join(TOLERANCES)}")
-    differences = list(_differences(host, donor))
+    differences = list(found)
     fatal = [one for one in differences if one.tolerance not in accept]
     if fatal:
         raise IncompatibleModels(_message(host, donor, fatal))
-    notes = [f"accepted: {_sentence(one)}" for one in differences]
-    notes += _readout_notes(host, donor)
+    return [f"accepted: {_sentence(one)}" for one in differences]
+
+
+def _warned_speech(host: HookedLM, donor: HookedLM) -> list[str]:
     speech = _speech_notes(host, donor)
     if speech:
         warnings.warn(
             f"host {host.name!r} and donor {donor.name!r}: {'; '.join(speech)}",
             PairNotice,
-            stacklevel=3,
+            stacklevel=4,
         )
-    return (*notes, *speech)
+    return speech
 
 
 def _message(host: HookedLM, donor: HookedLM, fatal: list[Difference]) -> str:
@@ -103,7 +123,8 @@ def _vocabulary_differences(host: HookedLM, donor: HookedLM) -> Iterator[Differe
     if ours != theirs:
         # an added token is one that a tokenizer holds beside its trained vocabulary
         added = set(host.tokenizer.get_added_vocab()) | set(donor.tokenizer.get_added_vocab())
-        differing = dict(ours.items() ^ theirs.items())
+        words = {word for word, _ in ours.items() ^ theirs.items()}
+        differing = {word: ours.get(word, theirs.get(word, -1)) for word in sorted(words)}
         word = min(differing, key=lambda token: (token in added, differing[token]))
         only_added = all(token in added for token in differing)
         yield Difference(

@@ -3,6 +3,7 @@
 import copy
 from typing import TypeVar
 
+import torch
 from torch import nn
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -22,6 +23,15 @@ def parameter_twin(module: ModuleT) -> ModuleT:
         if "gradient_checkpointing" in vars(part):
             vars(part)["gradient_checkpointing"] = False  # it would drop the key-value cache
     return twin
+
+
+def cast_parameters(twin: nn.Module, dtype: torch.dtype) -> None:
+    """Give a twin copies of its floating parameters in another dtype; the original keeps its own."""
+    for part in twin.modules():
+        for name, parameter in part._parameters.items():
+            if parameter is not None and parameter.is_floating_point():
+                cast = parameter.detach().to(dtype)
+                part._parameters[name] = nn.Parameter(cast, requires_grad=False)
 
 
 def follow_training_mode(twin: nn.Module, original: nn.Module) -> None:

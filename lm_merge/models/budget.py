@@ -1,0 +1,119 @@
+"""What a merge will need, from the models' configurations alone: no weight is read."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
+
+from lm_merge.models.loading import resolve
+from lm_merge.recipe import Source, as_source
+
+
+@dataclass(frozen=True)
+class MergeBudget:
+    """Memory in bytes, and least cost of a merged token in units of one model's.
+
+    host_weights_bytes, donor_weights_bytes: all parameters, tied ones once, of every donor.
+    host_cache_bytes, donor_cache_bytes: keys and values of every token in the batch; a donor keeps
+        those of its blocks up to the last merged one. An upper bound where windows slide.
+    logits_bytes: of one new token for each text, in float32.
+    decode_ratio: 1 + P(donor blocks 0..l) / P(host blocks + unembedding), by parameters touched.
+    Activations and the allocator's own reserve come on top.
+    """
+
+    host_weights_bytes: int
+    donor_weights_bytes: int
+    host_cache_bytes: int
+    donor_cache_bytes: int
+    logits_bytes: int
+    decode_ratio: float
+
+    def bytes_by_part(self) -> dict[str, int]:
+        """The parts of the memory in words: weights, caches, logits."""
+        sizes = {key: value for key, value in asdict(self).items() if key.endswith("_bytes")}
+        return {key.removesuffix("_bytes").replace("_", " "): sizes[key] for key in sizes}
+
+    @property
+    def total_bytes(self) -> int:
+        """All of the memory named here."""
+        return sum(self.bytes_by_part().values())
+
+
+def merge_budget(
+    host: Source | PretrainedConfig,
+    donors: Sequence[Source | PretrainedConfig],
+    layers: Sequence[int],
+    *,
+    dtype: str = "bfloat16",
+    batch_size: int = 1,
+    n_tokens: int = 2048,
+) -> MergeBudget:
+    """Budget of generating with a latent merge.
+
+    host, donors: names or folders, of which only the configuration is read (a hub name fetches that
+    one file), or configurations. layers: merged blocks. dtype: torch dtype of weights and caches,
+    by name. n_tokens: prompt and answer together.
+
+    Raises ValueError for a dtype that torch does not know and for a layer outside the host.
+
+    Example:
+        >>> budget = merge_budget("tiny-instruct", ["tiny-thinker"], [3], dtype="float32")
+        >>> round(budget.decode_ratio, 2)
+        1.47
+    """
+    kind = getattr(torch, dtype.removeprefix("torch."), None)
+    if not isinstance(kind, torch.dtype):
+        raise ValueError(f"dtype={dtype!r} is no torch dtype; try float32, bfloat16 or float16")
+    config, donor_configs = _config(host), [_config(donor) for donor in donors]
+    model = _on_meta(config)
+    n_layers = config.get_text_config().num_hidden_layers
+    outside = [layer for layer in layers if not 0 <= layer < n_layers]
+    if outside or not layers:
+        raise ValueError(f"layers={list(layers)}: give blocks within 0..{n_layers - 1} of the host")
+    ran = max(layers) + 1
+    host_touched = _block_parameters(model, n_layers) + model.get_output_embeddings().weight.numel()
+    donor_models = [_on_meta(one) for one in donor_configs]
+    donors_touched = sum(_block_parameters(one, n_layers) * ran // n_layers for one in donor_models)
+    cached = batch_size * n_tokens * kind.itemsize
+    return MergeBudget(
+        host_weights_bytes=_parameters(model) * kind.itemsize,
+        donor_weights_bytes=sum(map(_parameters, donor_models)) * kind.itemsize,
+        host_cache_bytes=cached * n_layers * _cache_width(config),
+        donor_cache_bytes=sum(cached * ran * _cache_width(one) for one in donor_configs),
+        logits_bytes=batch_size * model.get_output_embeddings().weight.shape[0] * 4,
+        decode_ratio=1 + donors_touched / host_touched,
+    )
+
+
+def _config(source: Source | PretrainedConfig) -> Any:
+    if isinstance(source, PretrainedConfig):
+        return source
+    given = as_source(source)
+    return AutoConfig.from_pretrained(resolve(given.model), revision=given.revision)
+
+
+def _on_meta(config: Any) -> Any:
+    """The model without memory behind its parameters."""
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _block_parameters(model: nn.Module, n_layers: int) -> int:
+    """Parameters of all transformer blocks: the first list of modules of that length."""
+    lists = (module for module in model.modules() if isinstance(module, nn.ModuleList))
+    return _parameters(next(modules for modules in lists if len(modules) == n_layers))
+
+
+def _cache_width(config: Any) -> int:
+    """Numbers that one block keeps for one token: its keys and values."""
+    text = config.get_text_config()
+    heads = text.num_attention_heads
+    head_width = getattr(text, "head_dim", None) or text.hidden_size // heads
+    return 2 * (getattr(text, "num_key_value_heads", None) or heads) * head_width

@@ -1,0 +1,37 @@
+"""The budget of a merge agrees with what loaded models and filled caches really hold."""
+
+import pytest
+import torch
+from transformers import DynamicCache
+
+import lm_merge as lm
+from benchmarks.pairs import decode_limit, random_native
+from lm_merge.models import merge_budget
+
+
+def test_weights_and_caches_are_those_of_the_loaded_models() -> None:
+    host = lm.load("tiny-instruct")
+    budget = merge_budget("tiny-instruct", ["tiny-thinker"], [3], dtype="float32", n_tokens=12)
+    weights = sum(p.numel() * p.element_size() for p in host.native.parameters())
+    assert budget.host_weights_bytes == budget.donor_weights_bytes == weights
+    cache = DynamicCache(config=host.native.config)
+    host.native(torch.arange(12)[None], past_key_values=cache)
+    filled = [layer.keys.nbytes + layer.values.nbytes for layer in cache.layers]
+    assert budget.host_cache_bytes == sum(filled)
+    assert budget.donor_cache_bytes == sum(filled[:4])
+    assert budget.logits_bytes == host.d_vocab * 4
+    assert budget.total_bytes == 2 * weights + sum(filled) + sum(filled[:4]) + host.d_vocab * 4
+
+
+@pytest.mark.parametrize("layer", [0, 2])
+def test_ratio_is_the_limit_by_parameters_touched(layer: int) -> None:
+    native = random_native(0, n_blocks=3, d_model=128, d_vocab=90)
+    budget = merge_budget(native.config, [native.config], [layer])
+    assert budget.decode_ratio == pytest.approx(decode_limit(lm.wrap(native), layer))
+
+
+def test_bad_arguments_are_named() -> None:
+    with pytest.raises(ValueError, match=r"layers=\[8\].*0\.\.7"):
+        merge_budget("tiny-instruct", ["tiny-thinker"], [8])
+    with pytest.raises(ValueError, match="dtype='float31'"):
+        merge_budget("tiny-instruct", ["tiny-thinker"], [3], dtype="float31")
