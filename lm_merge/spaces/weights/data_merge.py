@@ -1,0 +1,43 @@
+"""Merging a tensor by what data says of it: regmean and fisher."""
+
+import json
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lm_merge.operators.data_based import fisher_mean, gram_mean
+from lm_merge.spaces.weights.plan import TensorPlan
+from lm_merge.spaces.weights.statistics import Statistics
+
+
+def data_combination(
+    plan: TensorPlan, statistics: Statistics
+) -> Callable[[Float[Tensor, "n_models n"], int], Tensor] | None:
+    """How the models' values from a place on are merged; None where no statistic says it: the mean."""
+    handles = [statistics[one.model.name] for one in plan.inputs]
+    pairs = list(zip(handles, plan.inputs, strict=True))
+    if any(one.rows is not None or one.tensor not in handle.keys() for handle, one in pairs):
+        return None
+    measured = [handle.get_tensor(one.tensor) for handle, one in pairs]
+    if plan.method == "regmean":
+        transposed = plan.inputs[0].tensor in json.loads(handles[0].metadata()["transposed"])
+        grams = torch.stack(measured).double()
+
+        def by_gram(states: Float[Tensor, "n_models n"], first: int) -> Tensor:
+            assert first == 0  # a layer is merged whole
+            layers = states.double().view(-1, *plan.shape)
+            layers = layers.mT if transposed else layers
+            off_diagonal = float(plan.options["off_diagonal"])
+            merged = gram_mean(layers, grams, off_diagonal=off_diagonal)
+            return (merged.mT if transposed else merged).reshape(-1).float()
+
+        return by_gram
+    flats = [values.reshape(-1) for values in measured]
+
+    def by_fisher(states: Float[Tensor, "n_models n"], first: int) -> Tensor:
+        last = first + states.shape[-1]
+        return fisher_mean(states, torch.stack([flat[first:last] for flat in flats]))
+
+    return by_fisher

@@ -1,0 +1,126 @@
+"""What a checkpoint folder holds beside tensors: configuration, tokenizer, model card."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from lm_merge.spaces.weights.plan import Plan
+from lm_merge.spaces.weights.vocabulary import n_rows
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+)
+N_BLOCKS_KEYS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+
+
+def write_small_files(plan: Plan, folder: Path, notes: list[str], version: str) -> None:
+    """Write config.json, generation config, tokenizer files and README.md."""
+    (folder / "config.json").write_text(json.dumps(output_config(plan), indent=2) + "\n")
+    for name in ("generation_config.json", *_python_files(plan.host.folder)):
+        if (plan.host.folder / name).is_file():
+            shutil.copyfile(plan.host.folder / name, folder / name)
+    for name in TOKENIZER_FILES:
+        if (plan.tokenizer_owner.folder / name).is_file():
+            shutil.copyfile(plan.tokenizer_owner.folder / name, folder / name)
+    (folder / "README.md").write_text(model_card(plan, notes, version), encoding="utf-8")
+
+
+def _python_files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("*.py"))  # a model that brings its own code
+
+
+def output_config(plan: Plan) -> dict[str, Any]:
+    """The host's configuration, with the output's dtype, blocks and vocabulary size.
+
+    With other blocks than the host's, every list with one entry a block (such as layer_types) is put
+    together anew, from the entries of the blocks that came.
+    """
+    config = json.loads(json.dumps(plan.host.config))
+    text = config.get("text_config")
+    parts = [config, text] if isinstance(text, dict) else [config]
+    dtype = _main_dtype(plan)
+    for part in parts:
+        for key in ("dtype", "torch_dtype"):
+            if key in part:
+                part[key] = dtype
+        if "vocab_size" in part:
+            part["vocab_size"] = n_rows(plan.tokenizer_owner)
+        if plan.block_origins is not None:
+            _set_blocks(part, plan.block_origins)
+    config.pop("torch_dtype" if "dtype" in config else "", None)
+    if "dtype" not in config and "torch_dtype" not in config:
+        config["dtype"] = dtype
+    return config
+
+
+def _set_blocks(part: dict[str, Any], origins: tuple[int, ...]) -> None:
+    before = next((part[key] for key in N_BLOCKS_KEYS if key in part), None)
+    for key, value in part.items():
+        if key in N_BLOCKS_KEYS:
+            part[key] = len(origins)
+        elif isinstance(value, list) and "layer" in key and len(value) == before:
+            part[key] = [value[block] for block in origins]
+
+
+def _main_dtype(plan: Plan) -> str:
+    sizes: dict[str, int] = {}
+    for one in plan.tensors:
+        name = str(one.dtype).removeprefix("torch.")
+        sizes[name] = sizes.get(name, 0) + one.n_bytes
+    return max(sizes, key=lambda name: sizes[name])
+
+
+def model_card(plan: Plan, notes: list[str], version: str) -> str:
+    """README.md: what was merged, how, and the recipe that does it again."""
+    description = plan.description
+    models = "\n".join(
+        f"- `{one.model}`" + (f" at revision `{one.revision}`" if one.revision else "")
+        for one in description.models
+    )
+    base = f"\nAncestor: `{description.base.model}`.\n" if description.base else ""
+    said = "".join(f"\n- {note}" for note in (*plan.notes, *notes))
+    compat = f", compat {description.compat}" if description.compat else ""
+    return f"""---
+library_name: transformers
+tags:
+- merge
+---
+
+# Merge by {description.method}
+
+Made by lm_merge {version} in the space of weights{compat}; {len(plan.tensors)} tensors.
+
+{models}
+{base}
+Configuration, generation settings and chat template are those of `{plan.host.name}`, the tokenizer
+is that of `{plan.tokenizer_owner.name}`.
+{"" if not said else chr(10) + "Notes:" + chr(10) + said + chr(10)}
+{_data(plan)}## Recipe
+
+```yaml
+{description.text.strip()}
+```
+"""
+
+
+def _data(plan: Plan) -> str:
+    prompts = plan.description.prompts
+    if not prompts:
+        return ""
+    digest = hashlib.sha256("\n".join(prompts).encode()).hexdigest()
+    n_characters = sum(map(len, prompts))
+    return (
+        f"## Data\n\n{len(prompts)} prompts, {n_characters} characters; SHA-256 of the prompts, joined "
+        f"by newlines: `{digest}`.\n\n"
+    )

@@ -1,0 +1,166 @@
+"""`merge_weights`: from a recipe to a checkpoint folder."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import yaml
+
+from lm_merge.operators.weight_methods import get_weight_method
+from lm_merge.recipe import ModelSource, Recipe
+from lm_merge.spaces.weights.checkpoint import open_checkpoint
+from lm_merge.spaces.weights.description import Compat, Description, check_description
+from lm_merge.spaces.weights.execution import check_output, folder_when_done, write_tensors
+from lm_merge.spaces.weights.folder import write_small_files
+from lm_merge.spaces.weights.mergekit_format import from_mergekit, is_mergekit_format
+from lm_merge.spaces.weights.own_format import from_recipe
+from lm_merge.spaces.weights.plan import Plan, TensorPlan
+from lm_merge.spaces.weights.planning import make_plan
+from lm_merge.spaces.weights.sources import local_folder
+from lm_merge.spaces.weights.statistics import Statistics, record_statistics
+
+SHARD_BYTES = 5 * 10**9
+
+
+def merge_weights(
+    recipe: str | Path | dict[str, Any] | Recipe,
+    out: str | Path,
+    *,
+    overwrite: bool = False,
+    compat: Compat | None = None,
+    shard_size: int = SHARD_BYTES,
+    threads: int | None = None,
+    allow_pickle: bool = False,
+    prompts: str | Path | Sequence[str] | None = None,
+    done: Callable[[Plan, TensorPlan], None] | None = None,
+) -> Path:
+    """Merge checkpoints tensor by tensor into a folder that loads with `load` and transformers.
+
+    recipe: ours with `space: weights` (see `own_format.from_recipe` for what alpha means), or the
+        common subset of mergekit's format, told by its merge_method or slices; a file, a dict, or ours.
+    overwrite: replace a checkpoint that is there. compat="mergekit": equal to mergekit 0.1.5 where it
+        differs from us (its slerp, karcher without weights, the scale of random masks).
+    shard_size: bytes a file at most.
+    threads: tensors at a time; the cores unless given. allow_pickle: read .bin files, too.
+    prompts: data of regmean and fisher, a text file with one a line, or the prompts themselves.
+    done: called after each tensor, from any thread; for progress.
+
+    All is checked before anything is written: keys, models, shapes, vocabularies, disk space. Values
+    are computed in float32. A crash leaves no half checkpoint. Raises ValueError, KeyError or OSError
+    that say what to change.
+
+    >>> import tempfile
+    >>> import lm_merge as lm
+    >>> recipe = {"space": "weights", "host": "tiny-instruct", "donors": ["tiny-thinker"]}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     out = lm.merge_weights({**recipe, "operator": "slerp", "alpha": 0.5}, f"{folder}/half")
+    ...     lm.load(out)
+    HookedLM('half', n_layers=8, d_model=128, d_vocab=512)
+    """
+    if shard_size <= 0 or (threads is not None and threads <= 0):
+        raise ValueError(f"shard_size={shard_size} and threads={threads} must be above 0")
+    plan, out = (
+        make_weight_plan(recipe, compat=compat, allow_pickle=allow_pickle, prompts=prompts),
+        Path(out),
+    )
+    check_output(out, plan, overwrite=overwrite)
+    with folder_when_done(out) as folder, _statistics(plan, out) as statistics:
+        notes = write_tensors(
+            plan,
+            folder,
+            shard_size=shard_size,
+            threads=threads or len(os.sched_getaffinity(0)),
+            statistics=statistics,
+            done=lambda tensor: done(plan, tensor) if done is not None else None,
+        )
+        write_small_files(plan, folder, notes, _version())
+    return out
+
+
+def make_weight_plan(
+    recipe: str | Path | dict[str, Any] | Recipe,
+    *,
+    compat: Compat | None = None,
+    allow_pickle: bool = False,
+    prompts: str | Path | Sequence[str] | None = None,
+) -> Plan:
+    """All that `merge_weights` would do, checked, with nothing read but headers and small files."""
+    description = replace(describe(recipe, compat), prompts=_prompts(prompts))
+    check_description(description)
+    folders = {
+        model: local_folder(model, allow_pickle=allow_pickle) for model in description.models
+    }
+    checkpoints = {
+        model: open_checkpoint(folder, _label(model), allow_pickle=allow_pickle)
+        for model, folder in folders.items()
+    }
+    return make_plan(description, checkpoints)
+
+
+def describe(
+    recipe: str | Path | dict[str, Any] | Recipe, compat: Compat | None = None
+) -> Description:
+    """What a recipe in either format amounts to."""
+    if compat not in (None, "mergekit"):
+        raise ValueError(f"compat={compat!r} is unknown; choose mergekit, or leave it out")
+    content = recipe
+    if isinstance(content, str | Path):
+        path = Path(content)
+        if not path.is_file():
+            raise OSError(f"recipe {str(path)!r} is no file")
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if isinstance(content, dict) and is_mergekit_format(content):
+        return from_mergekit(content, compat)
+    given = Recipe.load(recipe)
+    if given.space != "weights":
+        raise ValueError(
+            f"space={given.space!r}: merging weights needs a recipe with space 'weights'"
+        )
+    return from_recipe(given, compat)
+
+
+def _label(model: ModelSource) -> str:
+    return model.model if model.revision is None else f"{model.model}@{model.revision}"
+
+
+def _prompts(given: str | Path | Sequence[str] | None) -> tuple[str, ...]:
+    if given is None:
+        return ()
+    if isinstance(given, str | Path):
+        given = Path(given).read_text(encoding="utf-8").splitlines()
+    prompts = tuple(line for line in given if line.strip())
+    if not prompts:
+        raise ValueError("prompts: there is none; give at least one, one a line")
+    return prompts
+
+
+@contextmanager
+def _statistics(plan: Plan, out: Path) -> Iterator[Statistics]:
+    kind = get_weight_method(plan.description.method).statistics
+    if kind is None:
+        yield {}
+        return
+    models = list({one.model.name: one.model for t in plan.tensors for one in t.inputs}.values())
+    tokenizer, prompts = plan.tokenizer_owner.folder, plan.description.prompts
+    with TemporaryDirectory(prefix=f".{out.name}-", dir=out.absolute().parent) as scratch:
+        yield record_statistics(kind, models, tokenizer, prompts, Path(scratch))
+
+
+def in_mergekit_format(recipe: str | Path | dict[str, Any] | Recipe) -> bool:
+    """Whether a recipe, or the file of one, is in mergekit's format rather than ours."""
+    content = recipe
+    if isinstance(recipe, str | Path):
+        content = yaml.safe_load(Path(recipe).read_text(encoding="utf-8"))
+    return isinstance(content, dict) and is_mergekit_format(content)
+
+
+def _version() -> str:
+    try:
+        return version("lm-merge")
+    except PackageNotFoundError:  # run from a source tree
+        return "from source"

@@ -1,0 +1,86 @@
+"""Our own recipe with `space: weights`, read into the description of a weight merge."""
+
+import yaml
+
+from lm_merge.operators.weight_methods import WEIGHT_METHODS, get_weight_method
+from lm_merge.recipe import ModelSource, Recipe, as_source
+from lm_merge.spaces.weights.description import Compat, Description, Slice, SliceSource
+
+NAMES_OF_OTHER_SPACES = {"lerp": "linear"}
+WITHOUT_WEIGHTS = ("model_stock", "regmean", "fisher")
+
+
+def from_recipe(recipe: Recipe, compat: Compat | None = None) -> Description:
+    r"""The description that a recipe amounts to.
+
+    Models are the host and the donors, in this order. With alpha, their weights are 1 - alpha for the
+    host and alpha times each donor's part (equal, or donor_weights); without, every weight is 1 (which
+    a method that divides by the sum turns into the mean). A host that is the base itself is left out,
+    for its task vector is 0: then `base + lambda * alpha * sum part_i (donor_i - base)` is what
+    task_arithmetic gives. operator `lerp` is `linear`; `task_vector` is, as in latent space,
+    $h + \sum_i w_i (d_i - b)$. operator_args are the method's parameters (density, lambda, slerp's t in
+    place of alpha, ...), each a number, a gradient over the blocks or a list of {filter, value}, and
+    `seed`, of random masks. The output has the dtype that the host is loaded in.
+    """
+    method = NAMES_OF_OTHER_SPACES.get(recipe.operator, recipe.operator)
+    if isinstance(recipe.donor_weights, dict):
+        raise ValueError("donor_weights by block are for space 'latents'; give one list")
+    if "t" in recipe.operator_args and recipe.alpha is not None:
+        raise ValueError("operator_args: t and alpha both give the donor's weight; leave one out")
+    if recipe.accept:
+        raise ValueError("accept is for space 'latents'; leave it out")
+    if method == "passthrough":
+        raise ValueError("operator 'passthrough' needs slices: give a recipe in mergekit's format")
+    if method not in {*WEIGHT_METHODS, "task_vector"}:
+        get_weight_method(method)
+    parameters = dict(recipe.operator_args)
+    seed = parameters.pop("seed", 0)
+    if not isinstance(seed, int | float) or seed != int(seed):
+        raise ValueError(f"operator_args: seed={seed!r} is no whole number")
+    sources, base = _sources(recipe, method)
+    if method == "task_vector":
+        method, parameters = "linear", {**parameters, "normalize": False}
+    host = as_source(recipe.host)
+    return Description(
+        method=method,
+        slices=(Slice(sources),),
+        base=base,
+        parameters=parameters,
+        dtype=host.dtype,
+        compat=compat,
+        seed=int(seed),
+        given_host=host,
+        text=yaml.safe_dump(recipe.model_dump(exclude_defaults=True), sort_keys=False),
+    )
+
+
+def _sources(recipe: Recipe, method: str) -> tuple[tuple[SliceSource, ...], ModelSource | None]:
+    """What is merged, with its weight, and the ancestor if the method itself reads one."""
+    models = [as_source(recipe.host), *map(as_source, recipe.donors)]
+    weights = _weights(recipe)
+    if method in WITHOUT_WEIGHTS and recipe.alpha is not None:
+        raise ValueError(f"operator {method!r} reads no weights; leave alpha out")
+    base = None if recipe.base is None else as_source(recipe.base)
+    if method == "task_vector":
+        if base is None or recipe.alpha is None:
+            raise ValueError("operator 'task_vector' needs base and alpha")
+        donors = weights[1:]
+        models, weights, base = [*models, base], [1.0, *donors, -sum(donors)], None
+    elif models[0] == base:
+        models, weights = models[1:], weights[1:]
+    pairs = zip(models, weights, strict=True)
+    return tuple(SliceSource(model, None, {"weight": weight}) for model, weight in pairs), base
+
+
+def _weights(recipe: Recipe) -> list[float]:
+    n = len(recipe.donors)
+    parts = recipe.donor_weights or (1.0,) * n
+    if len(parts) != n:
+        raise ValueError(f"donor_weights={list(parts)}: {len(parts)} parts for {n} donors")
+    if sum(parts) == 0:
+        raise ValueError(f"donor_weights={list(parts)} sum to 0; give parts of alpha")
+    if recipe.alpha is None:
+        if recipe.donor_weights is not None:
+            raise ValueError("donor_weights are parts of alpha; give alpha, too")
+        return [1.0] * (n + 1)
+    return [1 - recipe.alpha, *(recipe.alpha * part / sum(parts) for part in parts)]

@@ -1,0 +1,218 @@
+"""From a description and open checkpoints to a plan."""
+
+from collections.abc import Mapping
+
+import torch
+
+from lm_merge.operators.consensus import agreeing_sum
+from lm_merge.operators.weight_methods import get_weight_method
+from lm_merge.recipe import ModelSource
+from lm_merge.spaces.weights.blocks import comes_first, find_blocks
+from lm_merge.spaces.weights.checkpoint import Checkpoint
+from lm_merge.spaces.weights.compatibility import check_pair, merged_names
+from lm_merge.spaces.weights.description import Description, Slice, SliceSource
+from lm_merge.spaces.weights.parameters import Value, lookup
+from lm_merge.spaces.weights.plan import Input, Plan, TensorPlan
+from lm_merge.spaces.weights.vocabulary import RowMap, is_vocabulary_tensor, row_map
+
+
+def make_plan(description: Description, checkpoints: Mapping[ModelSource, Checkpoint]) -> Plan:
+    """Check that the models fit together and say what each tensor of the output is made of."""
+    host = checkpoints[description.host]
+    whole = all(source.blocks is None for one in description.slices for source in one.sources)
+    for model in checkpoints.values():
+        if model is not host:
+            check_pair(host, model, whole=whole)
+    maps, owner, notes = _row_maps(description, host, checkpoints)
+    maker = _Maker(description, host, checkpoints, maps, owner)
+    tensors, origins = maker.tensors()
+    return Plan(description, host, tensors, origins, owner, notes)
+
+
+def _row_maps(
+    description: Description, host: Checkpoint, checkpoints: Mapping[ModelSource, Checkpoint]
+) -> tuple[dict[str, RowMap], Checkpoint, tuple[str, ...]]:
+    source = description.tokenizer_source
+    owner = host
+    if source is not None and source != "base":
+        kind, _, name = source.partition(":")
+        named = [one for key, one in checkpoints.items() if key.model == name]
+        if kind != "model" or not named:
+            raise ValueError(
+                f"tokenizer_source={source!r} is not supported; choose from base, "
+                + ", ".join(f"model:{key.model}" for key in checkpoints)
+            )
+        owner = named[0]
+    maps = {}
+    for key, model in checkpoints.items():
+        found = None if model is owner else row_map(owner, model, matched=source is not None)
+        if found is not None:
+            maps[key.model] = found
+    return maps, owner, tuple(one.note for one in maps.values())
+
+
+class _Maker:
+    def __init__(
+        self,
+        description: Description,
+        host: Checkpoint,
+        checkpoints: Mapping[ModelSource, Checkpoint],
+        maps: Mapping[str, RowMap],
+        owner: Checkpoint,
+    ) -> None:
+        self.description, self.host, self.checkpoints = description, host, checkpoints
+        self.maps, self.owner = maps, owner
+        self.method = get_weight_method(description.method)
+        self.blocks = {key: find_blocks(merged_names(one)) for key, one in checkpoints.items()}
+
+    def tensors(self) -> tuple[tuple[TensorPlan, ...], tuple[int, ...] | None]:
+        """Every tensor of the output, in the host's order, and where its blocks come from."""
+        description, slices = self.description, self.description.slices
+        ours = self.blocks[description.host]
+        plain = [name for name in merged_names(self.host) if ours.number(name) is None]
+        first = [name for name in plain if comes_first(name)]
+        made = [self._tensor(name, None, 0, slices[0], 0.0) for name in first]
+        origins: list[int] = []
+        for one in slices:
+            ranges = [self._range(source) for source in one.sources]
+            lengths = {last - start for start, last in ranges}
+            if len(lengths) > 1:
+                raise ValueError(f"a slice merges blocks {ranges}: these differ in number")
+            n = lengths.pop()
+            for step in range(n):
+                depth = step / (n - 1) if n > 1 else 0.0
+                number = len(origins)
+                made += [
+                    self._tensor(name, number, step, one, depth)
+                    for name in self._block_names(one.sources[0], ranges[0][0] + step)
+                ]
+                origins.append(ranges[0][0] + step)
+        last = [name for name in plain if not comes_first(name)]
+        made += [self._tensor(name, None, 0, slices[-1], 0.0) for name in last]
+        unchanged = origins == list(range(ours.n_blocks))
+        return tuple(made), None if unchanged else tuple(origins)
+
+    def _range(self, source: SliceSource) -> tuple[int, int]:
+        n = self.blocks[source.model].n_blocks
+        first, last = source.blocks or (0, n)
+        if not 0 <= first < last <= n:
+            raise ValueError(
+                f"layer_range=[{first}, {last}] of {source.model.model!r} is outside [0, {n}]"
+            )
+        return first, last
+
+    def _block_names(self, source: SliceSource, block: int) -> list[str]:
+        blocks = self.blocks[source.model]
+        names = merged_names(self.checkpoints[source.model])
+        return [name for name in names if blocks.number(name) == block]
+
+    def _input(self, model: ModelSource, name: str) -> Input:
+        checkpoint = self.checkpoints[model]
+        if name not in checkpoint.entries:
+            raise ValueError(f"model {checkpoint.name!r} has no tensor {name!r}")
+        rows = self.maps.get(model.model) if is_vocabulary_tensor(checkpoint, name) else None
+        return Input(checkpoint, name, rows, self.owner if rows is not None else None)
+
+    def _tensor(
+        self, name: str, number: int | None, step: int, one: Slice, depth: float
+    ) -> TensorPlan:
+        """The plan of a tensor; in a block, `name` is that of the first source and `step` its place."""
+        output = name
+        if number is not None:
+            output = self.blocks[one.sources[0].model].renamed(name, number)
+
+        def given(source: SliceSource) -> Input:
+            own = name
+            if number is not None:
+                own = self.blocks[source.model].renamed(name, self._range(source)[0] + step)
+            return self._input(source.model, own)
+
+        sources = [source for source in one.sources if self._takes_part(source)]
+        inputs = tuple(map(given, sources))
+        base = None
+        if self.description.base is not None and self.method.base != "refused":
+            listed = [source for source in one.sources if source.model == self.description.base]
+            base = given(listed[0]) if listed else self._input(self.description.base, output)
+        settings = _Settings(self.description, one, output, depth)
+        entry = inputs[0].model.entries[inputs[0].tensor]
+        by_token = inputs[0].rows is not None or self._by_token(name)
+        return TensorPlan(
+            name=output,
+            method=self.description.method,
+            inputs=inputs,
+            base=base,
+            weights=settings.weights(sources),
+            thinning=tuple(map(settings.thinning, sources)),
+            options=settings.shared,
+            scale=settings.scale(sources[0]),
+            shape=self.owner.entries[name].shape if by_token else entry.shape,
+            dtype=self._dtype(entry.dtype),
+        )
+
+    def _dtype(self, stored: torch.dtype) -> torch.dtype:
+        """As asked for; else the wider of what the files store and what the host is loaded in."""
+        if not stored.is_floating_point:
+            return stored
+        if self.description.dtype is not None:
+            return getattr(torch, self.description.dtype)
+        config = self.host.config
+        loaded = getattr(torch, str(config.get("dtype") or config.get("torch_dtype")), None)
+        if self.description.compat == "mergekit" or not isinstance(loaded, torch.dtype):
+            return stored
+        return torch.promote_types(stored, loaded)
+
+    def _by_token(self, name: str) -> bool:
+        return name in self.owner.entries and is_vocabulary_tensor(self.owner, name)
+
+    def _takes_part(self, source: SliceSource) -> bool:
+        """Not the ancestor itself: its task vector is 0."""
+        return self.method.base == "refused" or source.model != self.description.base
+
+
+class _Settings:
+    """The parameters that hold for one tensor of the output."""
+
+    def __init__(self, description: Description, one: Slice, tensor: str, depth: float) -> None:
+        self._description, self._slice, self._place = description, one, (tensor, depth)
+        self._method = get_weight_method(description.method)
+        apart = ("weight", "scale", *self._method.thinning)
+        names = [name for name in self._method.parameters if name not in apart]
+        self.shared = {name: self._value(name, None) for name in names}
+        self._scale = float(self.shared.pop("lambda", 1.0))
+
+    def _value(self, name: str, source: SliceSource | None) -> Value:
+        levels = (self._slice.parameters, self._description.parameters)
+        found = lookup(
+            levels if source is None else (source.parameters, *levels), name, *self._place
+        )
+        return self._method.parameters[name] if found is None else found
+
+    def scale(self, source: SliceSource) -> float:
+        """Factor of the sum: lambda, or what a passthrough's block is scaled by."""
+        if "scale" in self._method.parameters:
+            return float(self._value("scale", source))
+        return self._scale
+
+    def thinning(self, source: SliceSource) -> dict[str, Value]:
+        """Parameters of how a task vector is thinned."""
+        return {name: self._value(name, source) for name in self._method.thinning}
+
+    def weights(self, sources: list[SliceSource]) -> tuple[float, ...]:
+        """One weight a source, divided by their sum where the method does so."""
+        if self._description.method == "slerp":
+            levels = (sources[0].parameters, self._slice.parameters, self._description.parameters)
+            t = lookup(levels, "t", *self._place)
+            if t is not None:
+                return (1 - float(t), float(t))
+        weights = tuple(float(self._value("weight", source)) for source in sources)
+        if self._description.method == "karcher" and self._description.compat == "mergekit":
+            weights = (1.0,) * len(sources)  # the peer's gives every model the same
+        by_sum = self._method.normalize is None or (
+            self.shared.get("normalize") and self._method.combine is not agreeing_sum
+        )
+        if not by_sum:
+            return weights
+        total = sum(weights)
+        if total == 0:
+            raise ValueError(f"the weights {list(weights)} of tensor {self._place[0]!r} sum to 0")
+        return tuple(weight / total for weight in weights)
