@@ -1,11 +1,20 @@
-"""Compose language models in their representations and see what the composition did."""
+"""Compose language models in their representations and see what the composition did.
 
-from lm_merge import evaluation, metrics
-from lm_merge.coefficients import AgreementGate, ConfidenceGate, ScheduleGate
-from lm_merge.models import HookedLM, IncompatibleModels, PairNotice, load, wrap
-from lm_merge.operators import OPERATORS, Steering
-from lm_merge.recipe import Recipe
-from lm_merge.spaces import LatentMerge, NonFiniteMerge, compose, steered
+A name is imported when it is first used, so that a command that needs little starts fast.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lm_merge import evaluation, metrics
+    from lm_merge.coefficients import AgreementGate, ConfidenceGate, ScheduleGate
+    from lm_merge.models import HookedLM, IncompatibleModels, PairNotice, load, merge_budget, wrap
+    from lm_merge.operators import OPERATORS, Steering
+    from lm_merge.recipe import Recipe
+    from lm_merge.spaces import LatentMerge, LogitEnsemble, NonFiniteMerge, steered
+    from lm_merge.spaces.compose import compose
+    from lm_merge.spaces.weights import merge_weights
 
 __all__ = [
     "OPERATORS",
@@ -14,6 +23,7 @@ __all__ = [
     "HookedLM",
     "IncompatibleModels",
     "LatentMerge",
+    "LogitEnsemble",
     "NonFiniteMerge",
     "PairNotice",
     "Recipe",
@@ -22,8 +32,45 @@ __all__ = [
     "compose",
     "evaluation",
     "load",
+    "merge_budget",
+    "merge_weights",
     "metrics",
     "steered",
     "wrap",
 ]
 __version__ = "0.1.0"
+
+_MODULE = {  # name -> where it lives; the block above says the same to type checkers
+    "OPERATORS": "operators",
+    "AgreementGate": "coefficients",
+    "ConfidenceGate": "coefficients",
+    "HookedLM": "models",
+    "IncompatibleModels": "models",
+    "LatentMerge": "spaces.latents",
+    "LogitEnsemble": "spaces.logits",
+    "NonFiniteMerge": "spaces.latent_pass",
+    "PairNotice": "models",
+    "Recipe": "recipe",
+    "ScheduleGate": "coefficients",
+    "Steering": "operators",
+    "compose": "spaces.compose",
+    "load": "models",
+    "merge_budget": "models",
+    "merge_weights": "spaces.weights",
+    "steered": "spaces.steering",
+    "wrap": "models",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in ("evaluation", "metrics"):
+        return import_module(f"lm_merge.{name}")
+    if name not in _MODULE:
+        raise AttributeError(f"module 'lm_merge' has no attribute {name!r}")
+    value = getattr(import_module(f"lm_merge.{_MODULE[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+Space = Literal["latents", "weights", "logits"]
 Tolerance = Literal["rope", "norm_eps", "special_tokens", "sliding_window"]
 
 
@@ -30,36 +31,94 @@ def as_source(source: Source) -> ModelSource:
 
 
 class Recipe(BaseModel):
-    """A merge in the residual stream; unknown keys are refused."""
+    """A merge of models in one of three spaces; unknown keys are refused.
+
+    >>> recipe = Recipe(host="tiny-instruct", donors=("tiny-thinker",), layers=(3,), alpha=0.5)
+    >>> recipe.operator, recipe.space
+    ('slerp', 'latents')
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    space: Literal["latents"] = Field(default="latents", description="where the merge happens")
-    host: Source = Field(description="carries the forward pass and decodes")
-    donors: tuple[Source, ...] = Field(min_length=1, description="give the other streams")
-    base: Source | None = Field(default=None, description="ancestor, where the operator needs one")
-    operator: str = Field(default="slerp", description="name of the merge operator")
-    layers: dict[int, float] | tuple[int, ...] = Field(
-        description="blocks whose resid_post is merged, from 0: with an alpha each, or a list"
+    space: Space = Field(default="latents", description="where the merge happens")
+    host: Source = Field(
+        description="latents, logits: carries the forward pass and decodes; weights: the first model; "
+        "everywhere its tokenizer, chat template and generation settings count"
+    )
+    donors: tuple[Source, ...] = Field(min_length=1, description="the other models")
+    base: Source | None = Field(
+        default=None,
+        description="latents, weights: common ancestor, where the operator needs one",
+    )
+    operator: str = Field(
+        default="slerp",
+        description="latents, weights: the merge operator; logits: soft (unless given), mean, "
+        "majority or weighted_majority",
+    )
+    layers: dict[int, float] | tuple[int, ...] | None = Field(
+        default=None,
+        description="latents: blocks whose resid_post is merged, from 0: with an alpha each, or a list",
     )
     alpha: float | None = Field(
-        default=None, description="donors' total weight for a list of layers, 0 host .. 1 donor"
+        default=None,
+        description="donors' total weight, 0 host .. 1 donor; logits: None gives every model the same",
     )
     donor_weights: tuple[float, ...] | dict[int, tuple[float, ...]] | None = Field(
-        default=None, description="the donors' parts of alpha, or block -> parts; equal if None"
+        default=None,
+        description="the donors' parts of alpha, equal if None; latents: or block -> parts",
     )
     positions: Literal["all", "last"] = Field(
-        default="all", description="every token, or every token from the last prompt token on"
+        default="all",
+        description="latents: every token, or every token from the last prompt token on",
     )
     donor_stream: Literal["pure", "coupled"] = Field(
-        default="pure", description="whether donors go on from their own state or from the merged"
+        default="pure",
+        description="latents: whether donors go on from their own state or from the merged",
     )
-    operator_args: dict[str, float] = Field(
-        default_factory=dict, description="further arguments of the operator"
+    operator_args: dict[str, float | bool | str | list[float] | list[dict[str, Any]]] = Field(
+        default_factory=dict,
+        description="further arguments of the operator; weights: also lists, over blocks or filters",
     )
     accept: tuple[Tolerance, ...] = Field(
         default=(), description="differences between the models that are accepted"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_operator(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("space") == "logits" and "operator" not in given:
+            return {**given, "operator": "soft"}
+        return given
+
+    @model_validator(mode="after")
+    def _fields_of_the_space(self) -> "Recipe":
+        if self.space == "latents" and self.layers is None:
+            raise ValueError("layers is missing: space 'latents' needs the blocks to merge, from 0")
+        latents_only = {"layers": None, "positions": "all", "donor_stream": "pure"}
+        given = [key for key, unset in latents_only.items() if getattr(self, key) != unset]
+        if self.space != "latents" and given:
+            raise ValueError(
+                f"{', '.join(given)}: only space 'latents' takes this, not {self.space!r}; leave it out"
+            )
+        if self.space != "latents" and isinstance(self.donor_weights, dict):
+            raise ValueError(
+                f"donor_weights={self.donor_weights}: parts by block are for space 'latents'; give "
+                f"space {self.space!r} a list, one for each donor"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _fields_of_an_ensemble(self) -> "Recipe":
+        if self.space != "logits":
+            return self
+        if self.base is not None:
+            raise ValueError("base: space 'logits' needs no ancestor; leave it out")
+        if self.donor_weights is not None and self.alpha is None:
+            raise ValueError(
+                f"donor_weights={list(self.donor_weights)} are parts of alpha, which is missing; give "
+                "space 'logits' the donors' total weight as alpha"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_alpha(self) -> "Recipe":

@@ -9,6 +9,9 @@ import torch  # noqa: E402
 
 import lm_merge as lm  # noqa: E402
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)  # one process a core already
+
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:

@@ -14,6 +14,7 @@ from lm_merge.spaces.streams import hidden_of
 Begin = Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], Any]
 AtBlock = Callable[[int, Tensor], Tensor | None]
 End = Callable[[], None]
+EndOfForward = Callable[[nn.Module, tuple[Any, ...], dict[str, Any], Any], Any]
 
 
 @contextmanager
@@ -69,6 +70,23 @@ def attach_hooked(
     else:
         with _hanging(model.hooked.original_model, points, begin, end):
             yield
+
+
+@contextmanager
+def attach_logits(model: HookedLM, begin: Begin, end: EndOfForward) -> Iterator[None]:
+    """Call back before and after a forward of the native view; what `end` gives is its output.
+
+    `begin` may change the keywords in place, and `end` sees them so changed, before any hook of the
+    user's own sees the output.
+    """
+    native: Any = model.native
+    before = native.register_forward_pre_hook(begin, with_kwargs=True, prepend=True)
+    after = native.register_forward_hook(end, with_kwargs=True, prepend=True)
+    try:
+        yield
+    finally:
+        before.remove()
+        after.remove()
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """The key-value cache of a merge: the host's own, with every donor's in tow."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -68,3 +68,37 @@ class MergeCache(DynamicCache):
         super().activate_past_recording()
         for cache in self.donor_caches:
             cache.activate_past_recording()
+
+
+def merge_cache(
+    config: Any,
+    keywords: dict[str, Any],
+    merge_id: str,
+    new_caches: Callable[[], Sequence[DynamicCache]],
+) -> MergeCache | None:
+    """The cache in a forward's keywords with the donors' in tow; None for a pass without a cache.
+
+    Made here, and put into the keywords, where the host would make its own. `new_caches` gives the
+    donors' empty ones. Raises ValueError for a cache filled by anything but the merge `merge_id`,
+    and TypeError for another kind than DynamicCache.
+    """
+    cache = keywords.get("past_key_values")
+    if cache is None:
+        uses = keywords.get("use_cache")
+        if not (config.use_cache if uses is None else uses):
+            return None
+        cache = keywords["past_key_values"] = DynamicCache(config=config)
+    if isinstance(cache, MergeCache):
+        if cache.merge_id != merge_id:
+            raise ValueError("past_key_values was filled by another merge; start from an empty one")
+        return cache
+    if type(cache) is not DynamicCache:
+        raise TypeError(
+            f"past_key_values is a {type(cache).__name__}; a merged model takes a DynamicCache "
+            "(drop cache_implementation), which carries the donors' caches along"
+        )
+    if cache.get_seq_length() > 0:
+        raise ValueError(
+            "past_key_values was filled without the merge; start from an empty one inside the hooks"
+        )
+    return MergeCache.adopt(cache, new_caches(), merge_id)

@@ -1,15 +1,50 @@
-"""From a recipe to a merge that runs."""
+"""From a recipe to something that speaks."""
 
 import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from transformers import AutoConfig
 
 from lm_merge.models import HookedLM, load
+from lm_merge.models.loading import resolve
 from lm_merge.operators import get_operator
+from lm_merge.operators.distributions import UNWEIGHTED_METHODS, get_ensemble_method
 from lm_merge.recipe import Recipe, Source, as_source
+from lm_merge.spaces.composed import Composed, amount_phrase, composed_name
 from lm_merge.spaces.latents import LatentMerge
+from lm_merge.spaces.logits import LogitEnsemble, ensemble_weights, weights_from_alpha
+from lm_merge.spaces.weights import in_mergekit_format, merge_weights
+
+RECIPE_SUFFIXES = (".yaml", ".yml")
+
+
+@dataclass(frozen=True)
+class SourceLoader:
+    """Loads a recipe's sources; device and dtype count where the source does not say otherwise."""
+
+    device: str | torch.device | None
+    dtype: str | None
+
+    def __call__(self, source: Source) -> HookedLM:
+        """The model, as `load` gives it."""
+        given = as_source(source)
+        dtype = given.dtype or self.dtype
+        return load(given.model, device=self.device, dtype=dtype, revision=given.revision)
+
+    def dtype_of(self, source: Source) -> str | None:
+        """Name of the dtype in which the model would compute; None where its files do not say."""
+        given = as_source(source)
+        dtype = given.dtype or self.dtype
+        if dtype in (None, "auto"):
+            config = AutoConfig.from_pretrained(resolve(given.model), revision=given.revision)
+            dtype = config.dtype
+        return None if dtype is None else str(dtype).removeprefix("torch.")
 
 
 def compose(
@@ -17,19 +52,67 @@ def compose(
     *,
     device: str | torch.device | None = None,
     dtype: str | None = None,
-) -> LatentMerge:
-    """Load the models that a recipe names and merge them as it says.
+) -> LatentMerge | LogitEnsemble | HookedLM:
+    """Load the models that a recipe names and merge them as it says, in the space that it names.
 
-    recipe: a YAML file, a dict, or a Recipe. device, dtype: as in `load`, for every model; a dtype
-    in the recipe comes first.
+    recipe: a YAML file, a dict, or a Recipe; for weights also one in mergekit's format. device, dtype:
+    as in `load`, for every model; a dtype in the recipe comes first. Arguments are checked before
+    anything is loaded.
+
+    >>> import lm_merge as lm
+    >>> recipe = {"host": "tiny-instruct", "donors": ["tiny-thinker"], "layers": {3: 0.25}}
+    >>> lm.compose(recipe)
+    LatentMerge('tiny-instruct' + tiny-thinker, slerp, layers={3: 0.25})
+    >>> lm.compose({**recipe, "space": "logits", "layers": None, "alpha": 0.25}).weights
+    (0.75, 0.25)
     """
+
+    model = SourceLoader(device, dtype)
+    if in_mergekit_format(recipe):
+        return _weights(recipe, model)
     recipe = Recipe.load(recipe)
-    _check_arguments(recipe)  # before anything is loaded
+    return COMPOSERS[recipe.space](recipe, model)
 
-    def model(source: Source) -> HookedLM:
-        given = as_source(source)
-        return load(given.model, device=device, dtype=given.dtype or dtype, revision=given.revision)
 
+def compose_latents(
+    recipe: str | Path | dict[str, Any] | Recipe,
+    *,
+    device: str | torch.device | None = None,
+    dtype: str | None = None,
+) -> LatentMerge:
+    """`compose` for whoever looks into the merged stream, which other spaces do not have."""
+    recipe = Recipe.load(recipe)
+    if recipe.space != "latents":
+        raise ValueError(
+            f"space={recipe.space!r} merges no residual stream to look into; take space 'latents'"
+        )
+    merge = compose(recipe, device=device, dtype=dtype)
+    assert isinstance(merge, LatentMerge)
+    return merge
+
+
+def system(
+    source: str | Path | dict[str, Any] | Recipe | Composed,
+    *,
+    device: str | torch.device | None = None,
+    dtype: str | None = None,
+) -> Composed:
+    """Anything that speaks, by name: a recipe (.yaml file, dict, Recipe) or a model alone.
+
+    A str or Path that does not end in .yaml or .yml names a model, as in `load`. What is loaded
+    already comes back as it is.
+    """
+    if isinstance(source, Composed):
+        return source
+    if isinstance(source, (dict, Recipe)) or Path(source).suffix in RECIPE_SUFFIXES:
+        return compose(source, device=device, dtype=dtype)
+    return load(source, device=device, dtype=dtype)
+
+
+def _latents(recipe: Recipe, model: SourceLoader) -> LatentMerge:
+    assert recipe.layers is not None  # checked by the recipe
+    known = set(inspect.signature(get_operator(recipe.operator)).parameters)
+    _check_operator_args(recipe, known - {"states", "weights", "base"} | {"lambda_reg"})
     return LatentMerge(
         model(recipe.host),
         [model(source) for source in recipe.donors],
@@ -45,12 +128,59 @@ def compose(
     )
 
 
-def _check_arguments(recipe: Recipe) -> None:
-    known = set(inspect.signature(get_operator(recipe.operator)).parameters)
-    known = known - {"states", "weights", "base"} | {"lambda_reg"}
+def _logits(recipe: Recipe, model: SourceLoader) -> LogitEnsemble:
+    get_ensemble_method(recipe.operator)
+    _check_operator_args(recipe, set())
+    weights = _weights_of(recipe)
+    sources = (recipe.host, *recipe.donors)
+    ensemble = partial(LogitEnsemble, weights=weights, method=recipe.operator, accept=recipe.accept)
+    return ensemble([model(source) for source in sources])
+
+
+def _weights(recipe: str | Path | dict[str, Any] | Recipe, model: SourceLoader) -> HookedLM:
+    """The merged checkpoint, loaded; its folder is gone when this returns.
+
+    By our own recipe it is written in the dtype in which the host computes, which may be wider than
+    that of its files, so that it stands beside its parents without a rounding of its own.
+    """
+    if isinstance(recipe, Recipe):
+        host = as_source(recipe.host).model_copy(update={"dtype": model.dtype_of(recipe.host)})
+        recipe = recipe.model_copy(update={"host": host})
+    with TemporaryDirectory() as scratch:
+        merged = model(str(merge_weights(recipe, Path(scratch) / "merged_weights")))
+    if isinstance(recipe, Recipe):
+        names = [Path(as_source(one).model).name for one in (recipe.host, *recipe.donors)]
+        amount = "" if recipe.alpha is None else amount_phrase([recipe.alpha])
+        merged.name = composed_name(names, "weights", recipe.operator, amount)
+    return merged
+
+
+def _weights_of(recipe: Recipe) -> tuple[float, ...] | None:
+    """A logits recipe's weights: (1 - alpha, alpha x parts); None, equal ones, without an alpha."""
+    if recipe.alpha is None:
+        return None
+    if recipe.operator in UNWEIGHTED_METHODS:
+        raise ValueError(
+            f"alpha={recipe.alpha}: operator {recipe.operator!r} of space 'logits' gives every model "
+            "one vote; leave alpha out, or take 'weighted_majority'"
+        )
+    assert not isinstance(recipe.donor_weights, dict)  # checked by the recipe
+    weights = weights_from_alpha(recipe.alpha, recipe.donor_weights, len(recipe.donors))
+    return ensemble_weights(weights, len(weights), recipe.operator)
+
+
+def _check_operator_args(recipe: Recipe, known: set[str]) -> None:
     unknown = sorted(set(recipe.operator_args) - known)
     if unknown:
+        remedy = f"choose from {', '.join(sorted(known))}" if known else "it takes none"
         raise ValueError(
-            f"operator_args={unknown} are unknown to operator {recipe.operator!r}; "
-            f"choose from {', '.join(sorted(known))}"
+            f"operator_args={unknown} are unknown to operator {recipe.operator!r} of space "
+            f"{recipe.space!r}; {remedy}"
         )
+
+
+COMPOSERS: dict[str, Callable[[Recipe, SourceLoader], LatentMerge | LogitEnsemble | HookedLM]] = {
+    "latents": _latents,
+    "logits": _logits,
+    "weights": _weights,
+}

@@ -1,25 +1,22 @@
 """A merge at work: the callbacks that run donors beside the host and merge their states."""
 
-import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
-from transformers import DynamicCache
 
 from lm_merge.coefficients import Alpha
 from lm_merge.models import HookedLM
 from lm_merge.models.legacy import LegacyStream
 from lm_merge.spaces.alpha_record import AlphaRecord
 from lm_merge.spaces.attachment import attach_hooked, attach_native
-from lm_merge.spaces.cache import MergeCache
+from lm_merge.spaces.cache import merge_cache
+from lm_merge.spaces.claim import HostClaim
 from lm_merge.spaces.latent_pass import LatentPass, StateMerge, raise_if_not_finite
 from lm_merge.spaces.positions import generated_index, real_tokens
 from lm_merge.spaces.streams import DonorStream, ForwardInputs
-
-_ATTACHING = threading.Lock()
 
 
 class LatentRunner:
@@ -52,8 +49,7 @@ class LatentRunner:
         self._prompt_length: int | None = None
         self._pass: LatentPass | None = None
         self._unchecked: list[LatentPass] | None = None
-        self._thread = 0
-        self._attached = {"native": False, "hooked": False}
+        self._claim = HostClaim(host, self)
 
     def __repr__(self) -> str:
         return f"a merge of {self.host.name!r} at {list(self.layers)}"
@@ -64,27 +60,22 @@ class LatentRunner:
 
         Raises RuntimeError where another merge, or another thread, is at work on the host.
         """
-        with _ATTACHING:
-            nested = self._attached[view]
-            before = self.host.merge_attached
-            self._claim()
-            self._attached[view], self.host.merge_attached = True, self
-        if nested:
-            yield
-            return
-        common = (self._begin, self._merge_at, self._end)
-        attached = (
-            attach_native(self.host, list(self.layers), *common)
-            if view == "native"
-            else attach_hooked(self.host, list(self.layers), *common, self._begin_legacy)
-        )
-        try:
-            with attached, self._telling_generate_the_prompt(view):
+        with self._claim.held(view) as nested:
+            if nested:
                 yield
-            self._end()  # of a pass that was stopped at a layer, and so did not end itself
-        finally:
-            self._attached[view], self.host.merge_attached = False, before
-            self._pass = None
+                return
+            common = (self._begin, self._merge_at, self._end)
+            attached = (
+                attach_native(self.host, list(self.layers), *common)
+                if view == "native"
+                else attach_hooked(self.host, list(self.layers), *common, self._begin_legacy)
+            )
+            try:
+                with attached, self._telling_generate_the_prompt(view):
+                    yield
+                self._end()  # of a pass that was stopped at a layer, and so did not end itself
+            finally:
+                self._pass = None
 
     @contextmanager
     def _telling_generate_the_prompt(self, view: str) -> Iterator[None]:
@@ -115,24 +106,6 @@ class LatentRunner:
             if before is not None:  # somebody's own, on this very object
                 native.generate = before
 
-    def _claim(self) -> None:
-        holder = self.host.merge_attached
-        if holder is None:
-            self._thread = threading.get_ident()
-        elif holder is not self:
-            raise RuntimeError(
-                f"host {self.host.name!r} is inside the hooks of another merge ({holder!r}); "
-                "leave that first, or load the host a second time"
-            )
-        self._check_thread()
-
-    def _check_thread(self) -> None:
-        if threading.get_ident() != self._thread:
-            raise RuntimeError(
-                f"host {self.host.name!r} is being merged in another thread; a host serves one thread "
-                "at a time: wait for it, or load the host a second time"
-            )
-
     @contextmanager
     def generating(self, prompt_length: int) -> Iterator[None]:
         """Inside, "the last prompt token" is that of a prompt so many columns long.
@@ -150,14 +123,19 @@ class LatentRunner:
 
     def _begin(self, module: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """Before the host's forward: run the donors on the same tokens."""
-        self._check_thread()
+        self._claim.check_thread()
         self._end()
         input_ids = keywords.get("input_ids", arguments[0] if arguments else None)
         if input_ids is None:
             raise ValueError(
                 "a merged model takes token ids (input_ids): donors embed them themselves"
             )
-        cache = self._cache_for(module, keywords)
+        cache = merge_cache(
+            module.config,
+            keywords,
+            self._id,
+            lambda: [stream.new_cache() for stream in self._all_streams()],
+        )
         inputs = ForwardInputs(
             input_ids, keywords.get("attention_mask"), keywords.get("position_ids")
         )
@@ -168,7 +146,7 @@ class LatentRunner:
 
     def _begin_legacy(self, tokens: Tensor, attention_mask: Tensor | None, cache: Any) -> None:
         """The same for a HookedTransformer, whose cache is TransformerLens's."""
-        self._check_thread()
+        self._claim.check_thread()
         n_before = 0 if cache is None else cache[0].past_keys.shape[1]
         if cache is not None and n_before == 0:
             cache.donor_caches = [stream.new_cache(len(tokens)) for stream in self._all_streams()]
@@ -207,33 +185,6 @@ class LatentRunner:
         generated = generated_index(tokens, real, n_before, last)
         merged_at = None if self.positions == "all" else generated >= 0
         return LatentPass(merged_at, real, generated, n_before)
-
-    def _cache_for(self, module: Any, keywords: dict[str, Any]) -> MergeCache | None:
-        """The host's cache with the donors' in tow; made here where the host would make its own."""
-        cache = keywords.get("past_key_values")
-        if cache is None:
-            uses = keywords.get("use_cache")
-            if not (module.config.use_cache if uses is None else uses):
-                return None
-            cache = keywords["past_key_values"] = DynamicCache(config=module.config)
-        if isinstance(cache, MergeCache):
-            if cache.merge_id != self._id:
-                raise ValueError(
-                    "past_key_values was filled by another merge; start from an empty one"
-                )
-            return cache
-        if type(cache) is not DynamicCache:
-            raise TypeError(
-                f"past_key_values is a {type(cache).__name__}; a merged model takes a DynamicCache "
-                "(drop cache_implementation), which carries the donors' caches along"
-            )
-        if cache.get_seq_length() > 0:
-            raise ValueError(
-                "past_key_values was filled without the merge; start from an empty one inside the hooks"
-            )
-        return MergeCache.adopt(
-            cache, [stream.new_cache() for stream in self._all_streams()], self._id
-        )
 
     def _merge_at(self, layer: int, host: Tensor) -> Tensor | None:
         """After a merged block: its output with the donors' states merged in; None to leave it."""

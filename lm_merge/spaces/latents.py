@@ -1,7 +1,7 @@
 """Merging in the residual stream: operators as hooks on resid_post, reversible at any time."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import MappingProxyType
 from typing import Any
 
@@ -11,10 +11,11 @@ from torch import Tensor
 from lm_merge.coefficients import Alpha, alpha_from_lambda, shares_by_layer
 from lm_merge.generation import Prompts, prepare
 from lm_merge.models import HookedLM, check_pair
-from lm_merge.models.twins import parameter_twin
 from lm_merge.operators import get_operator, needs_base
 from lm_merge.recipe import Recipe
 from lm_merge.spaces.alpha_record import AlphaRecord
+from lm_merge.spaces.claim import unmerged
+from lm_merge.spaces.composed import amount_phrase, composed_name
 from lm_merge.spaces.latent_pass import StateMerge
 from lm_merge.spaces.latent_runner import LatentRunner
 from lm_merge.spaces.positions import POSITIONS
@@ -45,6 +46,18 @@ class LatentMerge:
 
     No weight changes: outside `hooks()` and the calls below, host and donors are as they were. Where
     every alpha is 0 the host's logits are bit-equal to its own.
+
+    >>> import lm_merge as lm
+    >>> host, donor = lm.load("tiny-instruct"), lm.load("tiny-thinker")
+    >>> merge = lm.LatentMerge(host, donor, operator="slerp", layers=[3], alpha=0.5)
+    >>> merge
+    LatentMerge('tiny-instruct' + tiny-thinker, slerp, layers={3: 0.5})
+    >>> merge.generate("What is the capital of Norway?", chat=True, max_new_tokens=8)
+    'Oslo'
+    >>> tokens = host.to_tokens("12+34 = ?").input_ids
+    >>> merge.alpha = 0.0  # takes effect at the next forward pass
+    >>> merge(tokens).equal(host.native(tokens).logits)
+    True
     """
 
     def __init__(
@@ -102,6 +115,14 @@ class LatentMerge:
         return f"LatentMerge({self.host.name!r} + {names}, {self.operator}, layers={dict(self.layers)})"
 
     @property
+    def name(self) -> str:
+        """Models, operator, alphas and blocks, for tables and figures."""
+        where = f"at {', '.join(str(layer) for layer in self.layers)}"
+        amount = amount_phrase(list(self.layers.values()))
+        models = [model.name for model in (self.host, *self.donors)]
+        return composed_name(models, "latents", self.operator, amount, where)
+
+    @property
     def layers(self) -> Mapping[int, Alpha]:
         """Merged blocks in rising order, each with its alpha; set `alpha` to change them."""
         return MappingProxyType(self._runner.layers)
@@ -155,23 +176,9 @@ class LatentMerge:
 
         attention_mask: 0 for padding, on either side; positions are counted over real tokens.
         """
-        native, device = self.host.native, self.host.device
-        tokens = tokens.to(device)
-        attention_mask = None if attention_mask is None else attention_mask.to(device)
-        if native is None:
-            with self._runner.attach("hooked"):
-                return self.host.hooked(tokens, attention_mask=attention_mask)
-        position_ids = None
-        if attention_mask is not None:
-            position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
-        with self._runner.attach("native"):
-            output = native(
-                input_ids=tokens,
-                attention_mask=attention_mask,
-                position_ids=position_ids,
-                use_cache=False,
-            )
-        return output.logits
+        view = "hooked" if self.host.native is None else "native"
+        with self._runner.attach(view):
+            return self.host(tokens, attention_mask)
 
     def generate(
         self,
@@ -190,16 +197,19 @@ class LatentMerge:
         """
         host = self.host
         if "assistant_model" in arguments:
-            arguments["assistant_model"] = self._assistant(arguments["assistant_model"])
+            arguments["assistant_model"] = unmerged(arguments["assistant_model"], host)
         encoded = prepare(host.tokenizer, prompts, host.name, chat, attention_mask)
         view = "hooked" if host.native is None else "native"
         with self._runner.attach(view), self._runner.generating(encoded.input_ids.shape[1]):
             return host.continue_prompts(encoded, max_new_tokens=max_new_tokens, **arguments)
 
-    def _assistant(self, assistant: Any) -> Any:
-        """A model to draft with; the host gets a twin over its own weights, which is not merged."""
-        model: Any = assistant.native if isinstance(assistant, HookedLM) else assistant
-        return parameter_twin(model) if model is self.host.native else model
+    def after_prompt(self, n_columns: int) -> AbstractContextManager[None]:
+        """Inside, the prompt of every forward pass ends after so many columns, padding included.
+
+        For texts that are scored: positions="last" and gates count from there, as in `generate`.
+        Non-finite states are reported when it ends.
+        """
+        return self._runner.generating(n_columns)
 
     def run_with_cache(self, tokens: Any, *arguments: Any, **keywords: Any) -> Any:
         """Logits and the host's activations, merged where merged: TransformerLens's run_with_cache."""
@@ -222,8 +232,9 @@ class LatentMerge:
 
         May be nested. Hooks of the user's own at a merged block run after the merge. Forward passes
         outside `host.native.generate` and without a key-value cache count positions="last" from
-        their own last token. Only the thread that entered may use the host inside; to stream from
-        another thread, call `merge.generate` there instead.
+        their own last token, unless `after_prompt` says where the prompt ended. Only the thread that
+        entered may use the host inside; to stream from another thread, call `merge.generate` there
+        instead.
         """
         with ExitStack() as stack:
             for view in ("native", "hooked") if self.host.native is not None else ("hooked",):

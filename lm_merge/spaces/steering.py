@@ -13,6 +13,16 @@ def steered(model: HookedLM, steering: Steering) -> Iterator[HookedLM]:
     """Inside, `model` is steered in both views for every caller.
 
     Raises ValueError for a layer outside the model or a vector of another width.
+
+    >>> import torch
+    >>> import lm_merge as lm
+    >>> model = lm.load("tiny-instruct")
+    >>> tokens = model.to_tokens("12+34 = ?").input_ids
+    >>> plain = model.native(tokens).logits
+    >>> with lm.steered(model, lm.Steering({3: torch.ones(model.d_model)}, alpha=0.1)):
+    ...     inside = model.native(tokens).logits
+    >>> inside.equal(plain), model.native(tokens).logits.equal(plain)
+    (False, True)
     """
     for layer, vector in steering.vectors.items():
         if not 0 <= layer < model.n_layers:
