@@ -1,0 +1,148 @@
+"""A judge that runs here: a model, or any composition of models."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import torch
+from jinja2 import TemplateError
+from torch.nn.functional import pad
+
+from lm_merge.evaluation.judges.conversation import Conversation, Reply
+from lm_merge.evaluation.judges.prompt import JudgePrompt, Message
+from lm_merge.evaluation.judges.protocol import Game, GameJudgment
+from lm_merge.generation import EncodedPrompts, require_tokenizer
+from lm_merge.spaces.composed import Composed
+
+
+class LocalJudge:
+    """Asks a composition in batches, greedily, in its host's chat template.
+
+    batch_size: games at a time. max_new_tokens: length of a reply at most.
+    too_long: what to do with a game whose prompt and reply do not fit into the context: "error"
+    refuses before anything is judged, "no_verdict" counts it as one without verdict, and says so in
+    its judgment. drop_thoughts: see `Conversation`.
+    """
+
+    def __init__(
+        self,
+        model: Composed,
+        *,
+        prompt: JudgePrompt | None = None,
+        batch_size: int = 8,
+        max_new_tokens: int = 1024,
+        too_long: Literal["error", "no_verdict"] = "error",
+        drop_thoughts: bool = False,
+    ) -> None:
+        self.model = model
+        self.prompt = prompt or JudgePrompt()
+        self.batch_size, self.max_new_tokens = batch_size, max_new_tokens
+        self.too_long, self.drop_thoughts = too_long, drop_thoughts
+        self._tokenizer: Any = require_tokenizer(model.host.tokenizer, model.host.name)
+
+    @property
+    def name(self) -> str:
+        return self.model.name
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides the verdicts; the batch size does not."""
+        return {
+            "judge": "local",
+            "judge_model": self.model.name,
+            "max_new_tokens": self.max_new_tokens,
+            "too_long": self.too_long,
+            "drop_thoughts": self.drop_thoughts,
+            "template": self.prompt.name,
+            "template_digest": self.prompt.digest,
+        }
+
+    def judge_games(self, games: Sequence[Game]) -> Iterator[tuple[int, GameJudgment]]:
+        """Judgments batch by batch. See `Judge`."""
+        if self.too_long == "error":
+            self._require_room(games)
+        for start in range(0, len(games), self.batch_size):
+            batch = games[start : start + self.batch_size]
+            yield from enumerate(self._judge_batch(batch), start=start)
+
+    def encode(self, game: Game) -> list[int]:
+        """Token ids of the prompt for a game."""
+        return self._ids(self.prompt.messages(game, self._control_tokens()))
+
+    def _judge_batch(self, games: Sequence[Game]) -> list[GameJudgment]:
+        control_tokens = self._control_tokens()
+        talks = [
+            Conversation(self.prompt.messages(game, control_tokens), self.drop_thoughts)
+            for game in games
+        ]
+        waiting = talks
+        while waiting:
+            rows = [self._ids(talk.messages) for talk in waiting]
+            fitting = [place for place, row in enumerate(rows) if self._fits(len(row))]
+            replies = self._replies([rows[place] for place in fitting]) if fitting else []
+            for place, reply in zip(fitting, replies, strict=True):
+                waiting[place].hear(reply)
+            waiting = [waiting[place] for place in fitting if not waiting[place].finished]
+        return [self._judged(talk) for talk in talks]
+
+    def _judged(self, talk: Conversation) -> GameJudgment:
+        about = {"judge_model": self.model.name, "template": self.prompt.name}
+        if not talk.replies:
+            about["not_asked"] = "prompt and reply do not fit into the model's context"
+        return talk.judged(**about)
+
+    def _replies(self, rows: list[list[int]]) -> list[Reply]:
+        longest = max(map(len, rows))
+        blank: Any = self._tokenizer.pad_token_id or 0  # masked out: any id will do
+        ids = torch.tensor([[blank] * (longest - len(row)) + row for row in rows])
+        mask = torch.stack([pad(torch.ones(len(row)), (longest - len(row), 0)) for row in rows])
+        texts = self.model.generate(
+            EncodedPrompts(ids, mask.long(), "texts"),
+            max_new_tokens=self.max_new_tokens,
+            do_sample=False,
+        )
+        counts = [len(ids) for ids in self._tokenizer(texts)["input_ids"]]
+        return [
+            Reply(text, len(row), count)
+            for text, row, count in zip(texts, rows, counts, strict=True)
+        ]
+
+    def _ids(self, messages: list[Message]) -> list[int]:
+        try:
+            text = self._rendered(messages)
+        except TemplateError:  # some templates know no system turn
+            system, user, *rest = messages
+            opening = {"role": "user", "content": f"{system['content']}\n\n{user['content']}"}
+            text = self._rendered([opening, *rest])
+        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _rendered(self, messages: list[Message]) -> str:
+        return str(
+            self._tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=True
+            )
+        )
+
+    def _control_tokens(self) -> tuple[str, ...]:
+        """Texts that the tokenizer reads as one token with a meaning of its own."""
+        added = self._tokenizer.added_tokens_decoder.values()
+        return tuple(token.content for token in added if token.special and len(token.content) > 1)
+
+    def _context(self) -> int | None:
+        config = getattr(self.model.host.native, "config", None)
+        text_config = None if config is None else config.get_text_config()
+        return getattr(text_config, "max_position_embeddings", None)
+
+    def _fits(self, n_tokens: int) -> bool:
+        context = self._context()
+        return context is None or n_tokens + self.max_new_tokens <= context
+
+    def _require_room(self, games: Sequence[Game]) -> None:
+        lengths = [len(self.encode(game)) for game in games]
+        too_long = [length for length in lengths if not self._fits(length)]
+        if too_long:
+            raise ValueError(
+                f"{len(too_long)} of {len(games)} games do not fit into the context of "
+                f"{self._context()} tokens: the longest prompt has {max(too_long)}, a reply up to "
+                f"max_new_tokens={self.max_new_tokens}; lower max_new_tokens, use a shorter template, "
+                "or set too_long to 'no_verdict', which counts them as without verdict"
+            )
