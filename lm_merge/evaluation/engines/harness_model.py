@@ -1,0 +1,144 @@
+"""The harness's model of a merge: its own Hugging Face model, spoken to inside the merge's hooks.
+
+Import it through `lm_merge.evaluation.engines.harness.register`; it needs lm-evaluation-harness.
+"""
+
+import copy
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from lm_eval.models.huggingface import HFLM
+
+from lm_merge.generation import require_tokenizer
+from lm_merge.recipe import Recipe
+from lm_merge.spaces import Composed, LatentMerge, system
+from lm_merge.spaces.compose import RECIPE_SUFFIXES
+
+_LOG = logging.getLogger(__name__)
+_HFLM: Any = HFLM  # its decorator hides its type
+PASSED_ON = (
+    "batch_size",
+    "max_batch_size",
+    "max_length",
+    "truncation",
+    "logits_cache",
+    "softmax_dtype",
+    "mixed_precision_dtype",
+    "add_bos_token",
+    "prefix_token_id",
+    "think_end_token",
+    "enable_thinking",
+    "chat_template_args",
+)
+Request = tuple[Any, list[int], list[int]]  # texts or None, context ids, continuation ids
+
+
+class MergedLM(_HFLM):
+    """A merge, or a model alone, as a model of lm-evaluation-harness.
+
+    recipe: YAML file, dict or Recipe, a model's name, or what is loaded already (`Composed`).
+    device, dtype: as in `lm.compose`. The harness asks for "cuda:0" unless told otherwise, so a CUDA
+        device that is not there means the CPU, as in its own adapter.
+    harness_arguments: those of the harness's `hf` model that are not about loading, `PASSED_ON`; all
+        others are refused.
+
+    Scoring, batching, chat template and stopping are the harness's. The tokenizer is the host's.
+    With positions="last" (or a gate) the prompt of a scored text is its context: merging starts at
+    the context's last token, as it would in generation. As in the harness's own adapter, a
+    max_new_tokens in the host's generation settings comes before a task's max_gen_toks. One process.
+    """
+
+    def __init__(
+        self,
+        recipe: str | Path | dict[str, Any] | Recipe | Composed,
+        *,
+        device: str | torch.device | None = None,
+        dtype: str | None = None,
+        **harness_arguments: Any,
+    ) -> None:
+        unknown = sorted(set(harness_arguments) - set(PASSED_ON))
+        if unknown:
+            raise ValueError(
+                f"model_args {', '.join(unknown)}: unknown to lm_merge; the recipe says what is loaded. "
+                f"Choose from recipe, device, dtype, {', '.join(PASSED_ON)}"
+            )
+        composed = system(recipe, device=_present(device), dtype=dtype)
+        host = composed.host
+        if host.native is None:
+            raise ValueError(
+                f"host {host.name!r} is a HookedTransformer, which has no native view; load it by name"
+            )
+        tokenizer = copy.deepcopy(require_tokenizer(host.tokenizer, host.name))  # gets a pad token
+        self.composed = composed
+        self._recipe = _as_data(recipe)
+        super().__init__(pretrained=host.native, tokenizer=tokenizer, **harness_arguments)
+
+    def loglikelihood(self, *arguments: Any, **keywords: Any) -> list[tuple[float, bool]]:
+        with self.composed.hooks():
+            return super().loglikelihood(*arguments, **keywords)
+
+    def loglikelihood_rolling(self, *arguments: Any, **keywords: Any) -> list[float]:
+        with self.composed.hooks():
+            return super().loglikelihood_rolling(*arguments, **keywords)
+
+    def generate_until(self, *arguments: Any, **keywords: Any) -> list[str]:
+        with self.composed.hooks():
+            return super().generate_until(*arguments, **keywords)
+
+    def _loglikelihood_tokens(
+        self, requests: Sequence[Request], *arguments: Any, **keywords: Any
+    ) -> list[tuple[float, bool]]:
+        """Where the end of the prompt counts, requests whose prompts are of one length at a time.
+
+        The harness pads on the right, so these prompts end in the same column.
+        """
+        merge = self.composed
+        if not (isinstance(merge, LatentMerge) and _counts_from_prompt(merge)):
+            return super()._loglikelihood_tokens(requests, *arguments, **keywords)
+        of_length: dict[int, list[int]] = defaultdict(list)
+        for index, (_, context, continuation) in enumerate(requests):
+            room = self.max_length + 1 - len(continuation)  # the harness cuts contexts on the left
+            of_length[min(len(context), room)].append(index)
+        scores: dict[int, tuple[float, bool]] = {}
+        for n_tokens, indices in of_length.items():
+            with merge.after_prompt(n_tokens):
+                some = [requests[index] for index in indices]
+                found = super()._loglikelihood_tokens(some, *arguments, **keywords)
+            scores.update(zip(indices, found, strict=True))
+        return [scores[index] for index in range(len(requests))]
+
+    def get_model_info(self) -> dict[str, Any]:
+        """What the harness writes into its results: the composition, not one model's commit."""
+        host = self.composed.host
+        return {
+            "model_name": self.composed.name,
+            "model_dtype": str(host.dtype),
+            "model_sha": host.commit or "",
+            "recipe": self._recipe,
+        }
+
+
+def _counts_from_prompt(merge: LatentMerge) -> bool:
+    """Whether what is merged depends on where the prompt ends."""
+    return merge.positions == "last" or any(map(callable, merge.layers.values()))
+
+
+def _present(device: str | torch.device | None) -> str | torch.device | None:
+    if device is None or torch.device(device).type != "cuda" or torch.cuda.is_available():
+        return device
+    _LOG.warning("device %s: torch sees no CUDA device here; running on the CPU", device)
+    return "cpu"
+
+
+def _as_data(recipe: str | Path | dict[str, Any] | Recipe | Composed) -> Any:
+    """The recipe for a record: its content, or the name where that is all there is."""
+    if isinstance(recipe, Recipe):
+        return recipe.model_dump(mode="json")
+    if isinstance(recipe, (str, Path)) and Path(recipe).suffix in RECIPE_SUFFIXES:
+        return yaml.safe_load(Path(recipe).read_text(encoding="utf-8"))
+    return recipe.name if isinstance(recipe, Composed) else recipe

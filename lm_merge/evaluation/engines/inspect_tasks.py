@@ -1,0 +1,203 @@
+"""Tasks for Inspect AI: a model as a judge on JudgeBench, and two models compared by a judge.
+
+    inspect eval lm_merge/judgebench -T source=FILE --model lm_merge/RECIPE
+    inspect eval lm_merge/pairwise -T source=FILE --model lm_merge/RECIPE \\
+        --model-role opponent=lm_merge/tiny-instruct --model-role judge=PROVIDER/MODEL
+"""
+
+from pathlib import Path
+from typing import Any
+
+from inspect_ai import Task, task
+from inspect_ai.dataset import MemoryDataset, Sample
+from inspect_ai.log import EvalLog
+from inspect_ai.model import get_model
+from inspect_ai.scorer import (
+    CORRECT,
+    INCORRECT,
+    Score,
+    Scorer,
+    Target,
+    accuracy,
+    grouped,
+    mean,
+    scorer,
+    stderr,
+)
+from inspect_ai.solver import Generate, Solver, TaskState, generate, solver
+
+RATES = ("u", "win", "tie", "loss", "order_gap", "none")
+
+
+@task
+def judgebench(
+    source: str,
+    split: str | None = None,
+    template: str | None = None,
+    system_template: str | None = None,
+    drop_thoughts: bool = False,
+) -> Task:
+    """JudgeBench with the model as judge: both orders, official accuracy.
+
+    source, split: as in `lm_merge.evaluation.judgebench.load_pairs`. template, system_template:
+    files with the judge's prompt. drop_thoughts: read the verdict only after `</think>`. accuracy is
+    the official one as a share; its standard error is clustered by question. "judged" in the
+    scores' metadata is the pair in the official schema (`write_judged`).
+    """
+    from lm_merge.evaluation.engines.inspect_judging import load_prompt
+    from lm_merge.evaluation.judgebench import load_pairs
+
+    samples = [
+        Sample(
+            id=pair.pair_id,
+            input=pair.question,
+            target=pair.label,
+            metadata={
+                "pair": pair.model_dump(),
+                "question": pair.question,
+                "category": pair.category,
+            },
+        )
+        for pair in load_pairs(source, split)  # pyright: ignore[reportArgumentType] # checked there
+    ]
+    return Task(
+        dataset=MemoryDataset(samples, name="judgebench", location=str(source)),
+        solver=_judge_pair(load_prompt(template, system_template), drop_thoughts),
+        scorer=official(),
+    )
+
+
+def _judge_pair(prompt: Any, drop_thoughts: bool) -> Solver:
+    from lm_merge.evaluation.engines.inspect_judging import judge_both_orders
+    from lm_merge.evaluation.judgebench import JudgedPair, Judgment, Pair
+
+    @solver(name="judge_both_orders")
+    def both_orders() -> Solver:
+        async def solve(state: TaskState, generate: Generate) -> TaskState:
+            judge, pair = get_model(), Pair.model_validate(state.metadata["pair"])
+            judged = await judge_both_orders(judge, pair.game(), prompt, drop_thoughts)
+            games = [Judgment(judgment=one.judgment, decision=one.decision) for one in judged]
+            whole = JudgedPair.model_validate(
+                {**pair.model_dump(), "judge_name": str(judge), "judgments": games}
+            )
+            state.metadata["judged"] = whole.model_dump()
+            state.output.completion = "\n---\n".join(str(one.decision) for one in judged)
+            return state
+
+        return solve
+
+    return both_orders()
+
+
+@scorer(
+    metrics=[
+        grouped(accuracy(), "category", all_label="Overall"),
+        stderr(cluster="question"),
+    ]
+)
+def official() -> Scorer:
+    """Whether a pair counts as judged correctly in both orders together (Tan et al. 2024)."""
+
+    async def score(state: TaskState, target: Target) -> Score:
+        from lm_merge.evaluation.judgebench import JudgedPair, is_correct
+
+        pair = JudgedPair.model_validate(state.metadata["judged"])
+        first, second = (one.decision for one in pair.judgments)
+        return Score(
+            value=CORRECT if is_correct(pair) else INCORRECT,
+            answer=f"{first}, swapped {second}",
+            metadata={"judged": pair.model_dump()},
+        )
+
+    return score
+
+
+def write_judged(log: EvalLog, path: str | Path) -> Path:
+    """The judgments of a `judgebench` log as JSONL in the official schema, for `score_outputs`."""
+    from lm_merge.evaluation.judgebench import JudgedPair
+
+    judged = [
+        JudgedPair.model_validate(sample.scores["official"].metadata["judged"])
+        for sample in log.samples or []
+        if sample.scores and sample.scores["official"].metadata
+    ]
+    path = Path(path)
+    path.write_text("".join(pair.model_dump_json() + "\n" for pair in judged), encoding="utf-8")
+    return path
+
+
+@task
+def pairwise(
+    source: str,
+    template: str | None = None,
+    system_template: str | None = None,
+    drop_thoughts: bool = False,
+) -> Task:
+    """The model against the role "opponent", judged by the role "judge" in both orders.
+
+    source: JSONL with a `question` in each line, such as JudgeBench's; each question counts once. u
+    is the win rate with ties as halves; see `lm_merge.evaluation.pairwise`. Equal replies tie
+    unasked. Standard errors are over questions; a judge's own accuracy says what they are worth:
+    run `judgebench` with it.
+    """
+    from lm_merge.evaluation.engines.inspect_judging import load_prompt
+
+    questions = _questions(source)
+    return Task(
+        dataset=MemoryDataset(
+            [Sample(input=question, id=place) for place, question in enumerate(questions)],
+            name="pairwise",
+            location=str(source),
+        ),
+        solver=[generate(), _opponent_answers()],
+        scorer=judged_pairwise(load_prompt(template, system_template), drop_thoughts),
+    )
+
+
+@solver(name="opponent_answers")
+def _opponent_answers() -> Solver:
+    async def solve(state: TaskState, generate: Generate) -> TaskState:
+        opponent = get_model(role="opponent", required=True)
+        state.metadata["opponent"] = str(opponent)
+        state.metadata["opponent_reply"] = (await opponent.generate(state.input)).completion
+        return state
+
+    return solve
+
+
+@scorer(metrics={rate: [mean(), stderr()] for rate in RATES})
+def judged_pairwise(prompt: Any, drop_thoughts: bool) -> Scorer:
+    """Rates of the model's replies against the opponent's, from both orders."""
+
+    async def score(state: TaskState, target: Target) -> Score:
+        from lm_merge.evaluation.engines.inspect_judging import (
+            both_decisions,
+            judge_both_orders,
+            pairwise_values,
+        )
+        from lm_merge.evaluation.judges import Game
+
+        judge = get_model(role="judge", required=True)
+        reply, other = state.output.completion, state.metadata["opponent_reply"]
+        if reply == other:
+            return Score(value=pairwise_values(("A=B", "A=B")), explanation="equal replies")
+        game = Game(state.input_text, reply, other)
+        judged = await judge_both_orders(judge, game, prompt, drop_thoughts)
+        return Score(
+            value=pairwise_values(both_decisions(judged)),
+            answer=f"{judged[0].decision}, swapped {judged[1].decision}",
+            metadata={"judgments": [one.judgment for one in judged]},
+        )
+
+    return score
+
+
+def _questions(source: str) -> list[str]:
+    import json
+
+    lines = Path(source).read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines if line.strip()]
+    without = [place + 1 for place, row in enumerate(rows) if not row.get("question")]
+    if without or not rows:
+        raise ValueError(f"source={source!r}: no question in line {without[0] if without else 1}")
+    return list(dict.fromkeys(row["question"] for row in rows))
