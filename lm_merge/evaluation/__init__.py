@@ -1,6 +1,20 @@
-"""Evaluation: verifiable questions and intervals."""
+"""Evaluation: verifiable questions, JudgeBench, judges and intervals."""
 
-from lm_merge.evaluation.intervals import wilson_interval
+from lm_merge.evaluation import judgebench, judges
+from lm_merge.evaluation.intervals import (
+    clustered_interval,
+    wilson_interval,
+    worst_case_half_width,
+)
 from lm_merge.evaluation.verifiable import accuracy_table, ask, question_set
 
-__all__ = ["accuracy_table", "ask", "question_set", "wilson_interval"]
+__all__ = [
+    "accuracy_table",
+    "ask",
+    "clustered_interval",
+    "judgebench",
+    "judges",
+    "question_set",
+    "wilson_interval",
+    "worst_case_half_width",
+]

@@ -18,7 +18,12 @@ class CanGenerate(Protocol):
 
 
 def question_set(n_per_category: int, *, seed: int = 0) -> list[Question]:
-    """Held-out questions in JudgeBench's four categories, the same for the same seed."""
+    """Held-out questions in JudgeBench's four categories, the same for the same seed.
+
+    >>> questions = question_set(2)
+    >>> len(questions), questions[0].category
+    (8, 'Knowledge')
+    """
     return [
         question
         for category in CATEGORIES
@@ -27,7 +32,13 @@ def question_set(n_per_category: int, *, seed: int = 0) -> list[Question]:
 
 
 def ask(model: CanGenerate, questions: Sequence[Question], *, batch_size: int = 64) -> list[Answer]:
-    """Greedy answers of a model or merge, in its chat template."""
+    """Greedy answers of a model or merge, in its chat template.
+
+    >>> import lm_merge as lm
+    >>> answers = ask(lm.load("tiny-instruct"), question_set(2))
+    >>> len(answers), answers[0].correct
+    (8, True)
+    """
 
     def speak(prompts: list[str]) -> list[str]:
         return model.generate(prompts, chat=True, max_new_tokens=MAX_NEW_TOKENS, do_sample=False)
@@ -39,6 +50,11 @@ def accuracy_table(answers: dict[str, Sequence[Answer]]) -> pd.DataFrame:
     """One row a system and category, and "Overall".
 
     Columns: system, category, accuracy_frac, low and high (95 % Wilson interval), n.
+
+    >>> import lm_merge as lm
+    >>> table = accuracy_table({"host": ask(lm.load("tiny-instruct"), question_set(2))})
+    >>> table.category.tolist()
+    ['Knowledge', 'Reasoning', 'Math', 'Coding', 'Overall']
     """
     rows = []
     for system, given in answers.items():
