@@ -1,23 +1,58 @@
 """Figures from tables: each `plot_<what>(table)` returns a figure, neither shown nor saved."""
 
 from figures.accuracy_by_category import plot_accuracy_by_category
+from figures.accuracy_forest import plot_accuracy_forest
 from figures.arc_ratio_by_alpha import plot_arc_ratio_by_alpha
+from figures.curvature_by_layer import plot_curvature_by_layer
+from figures.curvature_by_token import plot_curvature_by_token
 from figures.export import save_figure
+from figures.gap_and_bound import plot_gap_and_bound
 from figures.gate_by_token import plot_gate_by_token
+from figures.judge_agreement import plot_judge_agreement
+from figures.judge_consistency import plot_judge_consistency
+from figures.latex import interval_table, latex_table
+from figures.layers_by_alpha import plot_layers_by_alpha
+from figures.layerwise_heatmap import plot_layerwise_heatmap
+from figures.layerwise_lines import plot_layerwise_lines
+from figures.next_tokens import plot_next_tokens
 from figures.notebook import use_in_notebooks
+from figures.output_divergence import plot_output_divergence
 from figures.page import Section, render_page
 from figures.residual_paths import plot_residual_paths
+from figures.residual_paths_3d import plot_residual_paths_3d
+from figures.signal_ranks import plot_signal_ranks
 from figures.similarity_by_layer import plot_similarity_by_layer
 from figures.template import TEMPLATE
+from figures.tightness import plot_tightness
+from figures.token_probabilities import plot_token_probabilities
+from figures.win_rates import plot_win_rates
 
 __all__ = [
     "TEMPLATE",
     "Section",
+    "interval_table",
+    "latex_table",
     "plot_accuracy_by_category",
+    "plot_accuracy_forest",
     "plot_arc_ratio_by_alpha",
+    "plot_curvature_by_layer",
+    "plot_curvature_by_token",
+    "plot_gap_and_bound",
     "plot_gate_by_token",
+    "plot_layers_by_alpha",
+    "plot_layerwise_heatmap",
+    "plot_layerwise_lines",
+    "plot_output_divergence",
+    "plot_next_tokens",
+    "plot_judge_agreement",
+    "plot_judge_consistency",
     "plot_residual_paths",
+    "plot_residual_paths_3d",
+    "plot_signal_ranks",
     "plot_similarity_by_layer",
+    "plot_tightness",
+    "plot_token_probabilities",
+    "plot_win_rates",
     "render_page",
     "save_figure",
     "use_in_notebooks",

@@ -1,6 +1,6 @@
 """Axis settings that several figures need: blocks on whole numbers, ranges that do not magnify."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,19 @@ def block_axis(layers: Sequence[int]) -> dict:
         "dtick": step,
         "range": [first - 0.3 - span / 60, last + 0.3 + span / 60],
     }
+
+
+def log_axis(values: Iterable[float], decades: int = 5) -> dict:
+    """Logarithmic axis over the positive values, from at most so many decades below the largest."""
+    positive = [float(value) for value in values if value > 0]
+    if not positive:
+        return {"type": "log"}
+    top = np.log10(max(positive))
+    low = max(np.log10(min(positive)), top - decades)
+    pad = 0.06 * (top - low) + 0.05
+    step = 1 if top - low > 2 else "D2"  # D2: ticks at 2 and 5 as well
+    shown = {"exponentformat": "power", "dtick": step, "range": [low - pad, top + pad]}
+    return {"type": "log", **shown}
 
 
 def value_range(rows: pd.DataFrame) -> list[float] | None:

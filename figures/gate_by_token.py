@@ -5,6 +5,7 @@ import plotly.graph_objects as go
 
 from figures.columns import distinct, require_columns, require_one_row_per
 from figures.template import apply_template
+from figures.token_text import visible
 
 N_PIXELS_PER_BLOCK, N_PIXELS_AROUND = 36, 230
 
@@ -25,21 +26,22 @@ def plot_gate_by_token(table: pd.DataFrame) -> go.Figure:
             z=grid.to_numpy(),
             x=list(grid.columns),
             y=[f"block {layer}" for layer in layers],
-            customdata=[list(tokens)] * len(layers),
+            customdata=[[[place, visible(token)] for place, token in tokens.items()]] * len(layers),
             zmin=0,
             zmax=1,
             colorscale="Blues",
             xgap=1,
             ygap=2,
             colorbar={"title": {"text": "alpha"}, "thickness": 12},
-            hovertemplate="%{y}, token %{x} %{customdata!r}<br>alpha %{z:.3f}<extra></extra>",
+            hovertemplate="%{y}, position %{customdata[0]}: “%{customdata[1]}”"
+            "<br>alpha %{z:.3f}<extra></extra>",
         )
     )
     figure.update_xaxes(
         title_text="token",
         tickmode="array",
         tickvals=list(grid.columns),
-        ticktext=[_visible(token) for token in tokens],
+        ticktext=[visible(token) for token in tokens],
         tickangle=-90,
         showgrid=False,
     )
@@ -48,9 +50,3 @@ def plot_gate_by_token(table: pd.DataFrame) -> go.Figure:
     apply_template(figure, title="Where the donor spoke", subtitle=subtitle)
     height = N_PIXELS_AROUND + N_PIXELS_PER_BLOCK * len(layers)
     return figure.update_layout(height=height)
-
-
-def _visible(token: str) -> str:
-    """A token as it can be read on an axis: white space shown, angle brackets not taken for HTML."""
-    shown = token.replace("\n", "⏎").replace(" ", "·")
-    return shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -20,7 +20,7 @@ _LONGEST_LINE = 40  # characters
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with text and, where given, a figure and a table below it."""
+    """A heading with text and, where given, a figure and a table below it; goes on if untitled."""
 
     title: str
     text: str

@@ -32,7 +32,7 @@ class Panel:
 
 
 def _panels(estimator: str) -> list[Panel]:
-    cka = f"{estimator} CKA (0 to 1)"
+    cka = "debiased CKA (0 to 1)" if estimator == "debiased" else "biased CKA in a text (0 to 1)"
     return [
         Panel("midness", "Midness", "cosine with the midpoint"),
         Panel("arc_ratio", "Arc ratio", "0 = host, 1 = donor"),
@@ -52,7 +52,7 @@ def plot_similarity_by_layer(
     `standard_error` (NaN: no interval) and `n` (tokens). A metric that the table lacks has no
     panel; an undefined value (NaN) leaves a gap. With one operator the colour is alpha; with
     several it is the operator, darker with alpha. The dash is the space. Thin vertical lines mark
-    `merged_layers`. `cka_estimator` is "debiased" or "biased".
+    `merged_layers`. `cka_estimator` is "debiased" or "biased" (per text, n counts texts).
     """
     require_columns(table, COLUMNS)
     present = set(table["metric"])
@@ -141,7 +141,9 @@ def _mark_blocks(figure: go.Figure, layers: Sequence[int]) -> None:
 def _captions(table: pd.DataFrame, merged_layers: Sequence[int]) -> tuple[str, str]:
     """Title and subtitle; the subtitle has two short lines, which fit a narrow figure."""
     operators, spaces = (", ".join(distinct(table, key)) for key in ("operator", "space"))
-    counts = f"{count_phrase(table, 'tokens')} · mean ± 95 % interval over tokens"
+    of_tokens = table.loc[~table["metric"].str.startswith("cka_biased")]
+    counted = count_phrase(table, "texts") if of_tokens.empty else count_phrase(of_tokens, "tokens")
+    counts = f"{counted} · mean ± 95 % interval over tokens"
     legend = "α: weight of the donor"
     if merged_layers:
         blocks = ", ".join(str(layer) for layer in merged_layers)

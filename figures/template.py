@@ -15,7 +15,14 @@ ORANGE, SKY, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#F0E442"
 BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 
 HOST_COLOR, DONOR_COLOR, MERGED_COLOR = BLUE, VERMILLION, GREEN
-OPERATOR_COLORS = {"lerp": ORANGE, "slerp": BLUE, "regmean": GREEN, "task_vector": PURPLE}
+OPERATOR_COLORS = {
+    "lerp": ORANGE,
+    "slerp": BLUE,
+    "regmean": GREEN,
+    "task_vector": PURPLE,
+    "soft": VERMILLION,
+    "mean": SKY,
+}
 SPACE_DASHES = {"latents": "solid", "weights": "dash", "logits": "dot"}
 OTHER_OPERATOR_COLOR, OTHER_SPACE_DASH = GREY, "longdashdot"
 
@@ -48,7 +55,10 @@ _AXIS = {
     "tickfont": {"size": 12},
 }
 
+_COLORBAR = {"title": {"font": {"size": 12}}, "tickfont": {"size": 12}}
+
 TEMPLATE = go.layout.Template(
+    data={"heatmap": [go.Heatmap(colorbar=_COLORBAR)]},
     layout={
         "font": {"family": _FONT, "size": 13, "color": "#202124"},
         "paper_bgcolor": "#FFFFFF",
@@ -65,7 +75,7 @@ TEMPLATE = go.layout.Template(
         "title": {"x": 0, "xref": "paper", "y": 1, "yanchor": "top", "pad": {"t": 16}},
         "hoverlabel": {"bgcolor": "#FFFFFF", "font": {"family": _FONT, "size": 12}},
         "legend": {"font": {"size": 12}, "title": {"font": {"size": 12}}},
-    }
+    },
 )
 
 

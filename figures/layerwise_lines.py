@@ -1,0 +1,77 @@
+"""A quantity over blocks, one panel an alpha, one line an operator, with intervals."""
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from figures.axes import block_axis
+from figures.columns import count_phrase, distinct, require_columns, require_one_row_per
+from figures.layer_metrics import grid_note, rows_of
+from figures.legend import add_bottom_legend
+from figures.template import apply_template, operator_color, space_dash
+
+COLUMNS = ("layer", "alpha", "operator", "space", "metric", "value", "low", "high", "n")
+PLOT_HEIGHT = 280
+SHIFT = 0.012  # of the blocks' span between operators, so that equal values do not hide each other
+
+
+def plot_layerwise_lines(table: pd.DataFrame, metric: str) -> go.Figure:
+    """One panel an alpha: x = merged block, y = value with its 95 % interval, a line an operator.
+
+    Reads `layer`, `alpha`, `operator`, `space`, `metric`, `value`, `low` and `high` (NaN: no bar) and
+    `n`; rows of other metrics are left alone. Panels share the value axis. Operators are set a little
+    aside from each other. The colour is the operator, the dash the space.
+    """
+    require_columns(table, COLUMNS)
+    rows, drawn_as = rows_of(table, metric)
+    require_one_row_per(rows, ["layer", "alpha", "operator", "space"])
+    alphas = sorted(distinct(rows, "alpha"))
+    figure = make_subplots(
+        rows=1,
+        cols=len(alphas),
+        shared_yaxes=True,
+        horizontal_spacing=0.04,
+        subplot_titles=[f"<b>α = {alpha:g}</b>" for alpha in alphas],
+    )
+    figure.update_annotations(font_size=13)
+    kinds = [tuple(kind) for kind in rows[["operator", "space"]].drop_duplicates().to_numpy()]
+    several = len(distinct(rows, "space")) > 1
+    layers = distinct(rows, "layer")
+    span = max(1, max(layers) - min(layers))
+    for column, alpha in enumerate(alphas, start=1):
+        for place, (operator, space) in enumerate(kinds):
+            chosen = (rows["operator"] == operator) & (rows["space"] == space)
+            points = rows.loc[chosen & (rows["alpha"] == alpha)].sort_values("layer")
+            trace = _line(points, shift=SHIFT * span * (place - (len(kinds) - 1) / 2))
+            name = f"{operator} in {space}" if several else operator
+            style = {"color": operator_color(operator), "dash": space_dash(space), "width": 2}
+            trace.update(name=name, legendgroup=name, line=style, showlegend=column == 1)
+            figure.add_trace(trace, row=1, col=column)
+    note = grid_note([str(operator) for operator in distinct(rows, "operator")])
+    apply_template(
+        figure,
+        title=f"{drawn_as.title} by merged block",
+        subtitle=f"{count_phrase(rows, drawn_as.unit)} a point · bars: 95 % intervals"
+        + (f"<br>{note}" if note else ""),
+    )
+    figure.update_xaxes(**block_axis(layers))
+    figure.update_xaxes(title_text="merged block (from 0)")
+    figure.update_yaxes(title_text=drawn_as.axis, col=1)
+    return add_bottom_legend(figure, plot_height=PLOT_HEIGHT, top=122)
+
+
+def _line(points: pd.DataFrame, *, shift: float) -> go.Scatter:
+    above = (points["high"] - points["value"]).astype(float).fillna(0.0)
+    below = (points["value"] - points["low"]).astype(float).fillna(0.0)
+    bars = {"array": above, "arrayminus": below, "width": 0, "thickness": 1.5}
+    return go.Scatter(
+        x=points["layer"] + shift,
+        y=points["value"],
+        customdata=points[["layer", "low", "high", "n"]],
+        error_y={"type": "data", "symmetric": False, **bars},
+        mode="lines+markers",
+        marker={"size": 5},
+        connectgaps=False,
+        hovertemplate="block %{customdata[0]}<br>%{y:.4f}, %{customdata[1]:.4f} to "
+        "%{customdata[2]:.4f}<br>n = %{customdata[3]:,}",
+    )

@@ -1,0 +1,65 @@
+"""How far what a merge says lies from what either parent says, for several spaces."""
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from figures.axes import value_range
+from figures.columns import count_phrase, distinct, require_columns, require_one_row_per
+from figures.interval_line import NORMAL_95
+from figures.legend import add_bottom_legend
+from figures.template import apply_template, operator_color, space_dash
+
+COLUMNS = ("alpha", "operator", "space", "metric", "value", "standard_error", "n")
+MARKERS = ("circle", "square", "diamond", "triangle-up", "cross")
+
+
+def plot_output_divergence(table: pd.DataFrame) -> go.Figure:
+    """Jensen-Shannon divergence to the host against that to the donor; one line a space and operator.
+
+    Reads `alpha` (donor's weight), `operator`, `space`, `metric` (js_host, js_donor), `value` (nats),
+    `standard_error` and `n` (tokens). Points of one merge go from low to high alpha, each a marker
+    shape of its own; colour is the operator, dash the space.
+    """
+    require_columns(table, COLUMNS)
+    drawn = table.loc[table["metric"].isin(["js_host", "js_donor"])]
+    require_columns(drawn, COLUMNS)  # that some rows are left
+    require_one_row_per(drawn, ["metric", "space", "operator", "alpha"])
+    figure = go.Figure()
+    for space in distinct(drawn, "space"):
+        for operator in distinct(drawn.loc[drawn["space"] == space], "operator"):
+            chosen = (drawn["space"] == space) & (drawn["operator"] == operator)
+            figure.add_trace(_line(drawn.loc[chosen], f"{space} {operator}", operator, space))
+    markers = ", ".join(
+        f"{MARKERS[place % len(MARKERS)]} {alpha:g}"
+        for place, alpha in enumerate(sorted(distinct(drawn, "alpha")))
+    )
+    apply_template(
+        figure,
+        title="What merges say, beside their parents",
+        subtitle=f"{count_phrase(drawn, 'tokens')} · mean ± 95 % interval, texts as clusters<br>"
+        f"α, weight of the donor: {markers}",
+    )
+    for axis, parent in (("x", "host"), ("y", "donor")):
+        rows = drawn.loc[drawn["metric"] == f"js_{parent}"]
+        title = f"Jensen-Shannon divergence from the {parent} (nats)"
+        figure.update_layout({f"{axis}axis": {"title_text": title, "range": value_range(rows)}})
+    return add_bottom_legend(figure, plot_height=380, top=112)
+
+
+def _line(rows: pd.DataFrame, name: str, operator: str, space: str) -> go.Scatter:
+    wide = rows.pivot(index="alpha", columns="metric").sort_index()
+    values, errors = wide["value"], NORMAL_95 * wide["standard_error"].fillna(0.0)
+    color = operator_color(operator)
+    symbols = [MARKERS[place % len(MARKERS)] for place in range(len(wide))]
+    return go.Scatter(
+        x=values["js_host"],
+        y=values["js_donor"],
+        error_x={"array": errors["js_host"], "width": 0, "thickness": 1.5},
+        error_y={"array": errors["js_donor"], "width": 0, "thickness": 1.5},
+        customdata=wide.index,
+        mode="lines+markers",
+        line={"color": color, "dash": space_dash(space), "width": 2},
+        marker={"symbol": symbols, "size": 9, "color": color},
+        name=name,
+        hovertemplate="α = %{customdata:g}<br>%{x:.4f} from the host<br>%{y:.4f} from the donor",
+    )

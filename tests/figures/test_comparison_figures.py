@@ -1,0 +1,98 @@
+"""Win-rate bars and the accuracy forest: what is drawn, and what is refused."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from figures import plot_accuracy_forest, plot_win_rates
+
+
+@pytest.fixture
+def rates() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "system": f"latents {operator}",
+            "opponent": f"weights {operator}",
+            "category": category,
+            "operator": operator,
+            "judge": "answer key",
+            "win_rate": 0.6,
+            "low": 0.5,
+            "high": 0.7,
+            "win_frac": 0.4,
+            "tie_frac": 0.4,
+            "loss_frac": 0.2,
+            "n": 60,
+            "worst_half_width": 0.127,
+            "judge_accuracy_pct": np.nan,
+        }
+        for operator in ("slerp", "lerp")
+        for category in ("Math", "Overall")
+    )
+
+
+@pytest.fixture
+def forest() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "system": system,
+            "category": category,
+            "operator": operator,
+            "space": space,
+            "accuracy_frac": 0.5,
+            "low": 0.4,
+            "high": 0.6,
+            "n": 60,
+        }
+        for system, operator, space in (("host", "", ""), ("latents slerp", "slerp", "latents"))
+        for category in ("Math", "Overall")
+    )
+
+
+def test_bars_add_up_and_the_diamond_carries_its_interval(rates):
+    figure = plot_win_rates(rates)
+    assert len(figure.data) == 2 * 4
+    won, tied, lost, rate = figure.data[:4]
+    assert list(won.x + tied.x + lost.x) == pytest.approx([100, 100])
+    assert won.marker.color != figure.data[4].marker.color  # one colour an operator
+    assert rate.x[0] == pytest.approx(60)
+    assert (rate.error_x.array[0], rate.error_x.arrayminus[0]) == pytest.approx((10, 10))
+    assert list(won.y) == ["Math (60)", "Overall (60)"]
+    assert figure.layout.xaxis2.title.text == "share of pairs of answers (%)"
+    assert "n = 60 pairs of answers" in figure.layout.title.subtitle.text
+    assert "12.7" in figure.layout.title.subtitle.text
+    assert [one.text for one in figure.layout.annotations] == [
+        "<b>latents slerp</b> against weights slerp",
+        "<b>latents lerp</b> against weights lerp",
+    ]
+
+
+def test_a_judges_own_accuracy_stands_beside_its_rates(rates):
+    subtitle = plot_win_rates(rates.assign(judge_accuracy_pct=50.0, judge="gpt")).layout.title
+    assert "gpt (its accuracy on labelled pairs: 50.0 %)" in subtitle.subtitle.text
+
+
+def test_the_forest_has_a_panel_a_category_and_a_symbol_a_space(forest):
+    figure = plot_accuracy_forest(forest)
+    assert [trace.marker.symbol for trace in figure.data] == ["circle", "diamond"] * 2
+    assert [trace.showlegend for trace in figure.data] == [True, True, False, False]
+    assert figure.data[1].x[0] == pytest.approx(50)
+    assert list(figure.layout.yaxis.categoryarray) == ["latents slerp", "host"]
+    assert "n = 60 answers" in figure.layout.title.subtitle.text
+    assert len(figure.layout.shapes) == 2
+
+
+def test_an_undefined_accuracy_has_no_mark_and_no_line(forest):
+    hole = forest.assign(accuracy_frac=forest.accuracy_frac.where(forest.category == "Overall"))
+    figure = plot_accuracy_forest(hole)
+    assert np.isnan(figure.data[0].x[0])
+    assert len(figure.layout.shapes) == 1
+
+
+@pytest.mark.parametrize("plot", [plot_win_rates, plot_accuracy_forest])
+def test_tables_that_cannot_be_drawn_are_refused(plot, rates, forest):
+    table = rates if plot is plot_win_rates else forest
+    with pytest.raises(ValueError, match="lacks the column"):
+        plot(table.drop(columns="n"))
+    with pytest.raises(ValueError, match="more than one row"):
+        plot(pd.concat([table, table]))
