@@ -1,23 +1,22 @@
 """What every analysis does around its `run`: arguments, record, resuming, files."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
 import plotly.graph_objects as go
-import yaml
 from jsonargparse import ArgumentParser
 from pydantic import BaseModel, Field
 from rich.console import Console
 from rich.progress import track
 
+from analyses.errors import one_line_errors as one_line_errors  # offered here to every analysis
+from analyses.option_names import with_underscores
 from figures import save_figure
 from lm_merge.records import Run, config_hash, find_finished, start_run
 
-USER_ERRORS = (ValueError, OSError, KeyError, ArithmeticError, yaml.YAMLError)
 ItemT = TypeVar("ItemT")
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 EXPORT_FORMATS = ("pdf", "svg", "png")
@@ -37,17 +36,6 @@ class OutputOptions(BaseModel):
     )
 
 
-@contextmanager
-def one_line_errors(prog: str) -> Iterator[None]:
-    """Errors that a user can mend end the program with one line and status 2."""
-    try:
-        yield
-    except USER_ERRORS as error:
-        text = error.args[0] if isinstance(error, KeyError) and error.args else error
-        sys.stderr.write(f"{prog}: {text}\n")
-        sys.exit(2)
-
-
 def config_in(options: BaseModel, config_class: type[ConfigT]) -> ConfigT:
     """The configuration alone, out of options that also say where results go."""
     return config_class(**{key: getattr(options, key) for key in config_class.model_fields})
@@ -63,11 +51,13 @@ def parse_config(
 ) -> tuple[ConfigT, dict[str, Any]]:
     """A configuration from the command line, and the part of it that was given.
 
-    Every field is an option; `--config file.yaml` sets fields that later options override.
+    Every field is an option, with dashes or underscores in its name; `--config file.yaml` sets fields
+    that later options override.
     """
     parser = ArgumentParser(prog=prog, description=description)
     parser.add_argument("--config", action="config", help="YAML file with any of the options below")
     parser.add_class_arguments(config_class, as_group=False)
+    argv = with_underscores(argv)
     everything = parser.parse_args(argv).as_dict()
     given = parser.parse_args(argv, defaults=False).as_dict()
     for values in (everything, given):
@@ -107,6 +97,24 @@ def run_recorded(
         for name, table in tables.items():
             record.save_table(name, table)
         return record.folder, tables
+
+
+def run_and_draw(
+    analysis: str,
+    config: ConfigT,
+    given: dict[str, Any],
+    *,
+    output: OutputOptions,
+    run: Callable[[ConfigT, Run], Tables],
+    draw: Callable[[Tables], Sequence[Figure]],
+) -> tuple[Path, Tables]:
+    """`run_recorded`, then the figures beside the tables, and copies where `export` says."""
+    folder, tables = run_recorded(analysis, config, given, output=output, run=run)
+    figures = draw(tables)
+    save_figures(folder, figures, ("html",))
+    if output.export is not None:
+        save_figures(output.export, figures, EXPORT_FORMATS)
+    return folder, tables
 
 
 def save_figures(folder: Path, figures: Sequence[Figure], formats: Sequence[str]) -> list[Path]:

@@ -1,18 +1,21 @@
 """What a merge does, on one page: `python -m analyses.report`.
 
-One prompt answered by host, donor and merge; verifiable accuracy of the parents and of the merge at
-several alphas; the similarity analysis; all in one self-contained `report.html`.
+One prompt answered by host, donor and merge; verifiable accuracy of the parents, of the merge at
+several alphas and of merges in weights and logits; the similarity, layerwise and curvature analyses at
+small size; all in one self-contained `report.html`. `python -m analyses.report --recipe FILE` does every
+experiment of the paper instead (`analyses.paper`).
 """
 
 import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from pydantic import Field, PositiveInt
 
-from analyses import similarity
+from analyses import curvature, layerwise, similarity
 from analyses.command_line import (
     EXPORT_FORMATS,
     Figure,
@@ -26,10 +29,13 @@ from analyses.command_line import (
     save_figures,
 )
 from analyses.similarity import SimilarityConfig
+from analyses.spaces import middle
 from figures import Section, plot_accuracy_by_category, render_page
 from lm_merge.evaluation import accuracy_table, ask, question_set
+from lm_merge.recipe import Recipe
 from lm_merge.records import Run
-from lm_merge.spaces import LatentMerge, compose
+from lm_merge.spaces.compose import compose_latents, system
+from lm_merge.spaces.latents import LatentMerge
 from lm_merge.zoo.scoring import Answer
 from lm_merge.zoo.tasks import Question
 
@@ -46,6 +52,13 @@ ACCURACY_TEXT = (
     "Held-out questions with one right answer each: facts by unseen phrasing, orderings, sums and "
     "programs by unseen content. Bars are 95 % Wilson intervals."
 )
+SPACES_TEXT = (
+    "The same questions asked of the pair merged in the residual stream (latents), in its parameters "
+    "(weights) and in its next-token distributions (logits), at the middle alpha. Trio: the reasoning "
+    "model and the coder by their differences from their ancestor, the host: task_arithmetic with "
+    "half of each, ties with the larger half of each where they agree in sign. Bars are 95 % Wilson "
+    "intervals."
+)
 SIMILARITY_TEXT = (
     "Both parents and the merge read the same prompts. Midness is the cosine of the merged stream with "
     "the midpoint of the arc from host to donor; the arc ratio is the share of that arc travelled; CKA "
@@ -54,6 +67,22 @@ SIMILARITY_TEXT = (
 PATHS_TEXT = (
     "Mean residual stream over all tokens, block by block, in the plane that holds most of it."
 )
+GRID_TEXT = (
+    "Merges at one block each, on questions with their right answers: the loss of the answer's tokens, "
+    "in nats. The best cell of each operator is marked. With one donor regmean is lerp."
+)
+SIGNALS_TEXT = (
+    "Signals taken from other prompts, without answers and without generation, ranked against what the "
+    "merges then did: Spearman's rank correlation over all of them."
+)
+CURVATURE_TEXT = (
+    "How far the loss of a merged token can rise above the line between host and donor, and does. K_g "
+    "is the largest negative curvature of the loss along the way, so only a loss that bends downwards "
+    "costs anything; the bound holds token by token."
+)
+BUNDLED_PAIR = ("tiny-instruct", "tiny-thinker")
+BOTH = ("tiny-thinker", "tiny-coder")
+N_PROMPTS = 8  # from which signals are taken
 
 
 class ReportConfig(SimilarityConfig):
@@ -61,6 +90,13 @@ class ReportConfig(SimilarityConfig):
 
     n_questions: PositiveInt = Field(default=50, description="held-out questions in each category")
     n_examples: PositiveInt = Field(default=1, description="answers shown of each category")
+    n_texts: PositiveInt = Field(
+        default=32, description="answered questions for the grid of merges and for the curvature"
+    )
+    other_spaces: bool = Field(
+        default=True,
+        description="ask also weight merges (each a temporary checkpoint) and logit ensembles",
+    )
 
 
 class ReportOptions(ReportConfig, OutputOptions):
@@ -68,14 +104,39 @@ class ReportOptions(ReportConfig, OutputOptions):
 
 
 def run(config: ReportConfig, record: Run | None = None, *, quiet: bool = True) -> Tables:
-    """Tables "answers", "accuracy", "similarity" and "paths"."""
+    """Tables "answers", "accuracy", "spaces" (accuracy in every space), and those of the analyses of
+    similarity, layers and curvature.
+    """
     questions = question_set(config.n_questions, seed=config.seed)
-    merge = compose(similarity.recipe_of(config), device=config.device, dtype=config.dtype)
+    merge = compose_latents(similarity.recipe_of(config), device=config.device, dtype=config.dtype)
     answers = ask_all(merge, questions, config.alphas, quiet=quiet)
     return {
         "answers": answers_table(answers, config.n_questions, config.n_examples),
         "accuracy": accuracy_table(answers),
+        "spaces": accuracy_table(ask_spaces(config, questions, answers, quiet=quiet)),
         **similarity.run(config_in(config, SimilarityConfig), record, quiet=quiet, merge=merge),
+        **grid_tables(config, quiet=quiet),
+    }
+
+
+def grid_tables(config: ReportConfig, *, quiet: bool) -> Tables:
+    """Small runs of the layerwise and the curvature analysis, on host and first donor."""
+    pair = {
+        "host": config.host,
+        "donors": config.donors[:1],
+        "accept": config.accept,
+        "n_texts": config.n_texts,
+        "chat": config.chat,
+        "device": config.device,
+        "dtype": config.dtype,
+        "seed": config.seed,
+    }
+    grid = layerwise.run(layerwise.LayerwiseConfig(**pair, n_prompts=N_PROMPTS), quiet=quiet)
+    bound = curvature.run(curvature.CurvatureConfig(**pair), quiet=quiet)
+    return {
+        "layerwise": grid["layerwise"],
+        "signal_ranks": grid["correlations"],
+        **{key if key == "curvature" else f"curvature_{key}": one for key, one in bound.items()},
     }
 
 
@@ -87,11 +148,61 @@ def ask_all(
     systems |= {f"donor {donor.name}": (donor, None) for donor in merge.donors}
     systems |= {f"merged {alpha:g}": (merge, alpha) for alpha in alphas}
     answers = {}
-    for name, (system, alpha) in progress(list(systems.items()), "questions", quiet=quiet):
+    for name, (speaker, alpha) in progress(list(systems.items()), "questions", quiet=quiet):
         if alpha is not None:
             merge.alpha = alpha
-        answers[name] = ask(system, questions)
+        answers[name] = ask(speaker, questions)
     return answers
+
+
+def ask_spaces(
+    config: ReportConfig,
+    questions: list[Question],
+    known: dict[str, Sequence[Answer]],
+    *,
+    quiet: bool,
+) -> dict[str, Sequence[Answer]]:
+    """Answers of the parents and of merges in every space, at the middle alpha.
+
+    known: answers that need not be asked for again.
+    """
+    alpha = middle(config.alphas)
+    parents = (name for name in known if name.split()[0] in ("host", "donor"))
+    answers = {name: known[name] for name in parents}
+    answers[f"latents {config.operator} {alpha:g}"] = known[f"merged {alpha:g}"]
+    for name, recipe in progress(list(other_recipes(config).items()), "spaces", quiet=quiet):
+        speaker = system(recipe, device=config.device, dtype=config.dtype)
+        answers.setdefault(name, ask(speaker, questions))
+    return answers
+
+
+def other_recipes(config: ReportConfig) -> dict[str, Recipe]:
+    """Merges of the pair in every space; for the bundled pair also of it and the coder, in weights."""
+    if not config.other_spaces:
+        return {}
+    alpha = middle(config.alphas)
+    pair: dict[str, Any] = {"host": config.host, "donors": config.donors, "alpha": alpha}
+    layers = tuple(config.layers or ())
+    recipes = {
+        f"{space} {operator} {alpha:g}": Recipe.model_validate(
+            {"space": space, "operator": operator, **pair, **more}
+        )
+        for space, operator, more in (
+            ("latents", "lerp", {"layers": layers, "positions": config.positions}),
+            ("latents", "slerp", {"layers": layers, "positions": config.positions}),
+            ("weights", "lerp", {}),
+            ("weights", "slerp", {}),
+            ("logits", "soft", {}),
+            ("logits", "mean", {}),
+        )
+    }
+    recipes.pop(f"latents {config.operator} {alpha:g}", None)  # asked at every alpha already
+    if (config.host, *config.donors) == BUNDLED_PAIR:
+        trio: dict[str, Any] = {"host": BUNDLED_PAIR[0], "base": BUNDLED_PAIR[0], "donors": BOTH}
+        mean = Recipe(space="weights", operator="task_arithmetic", alpha=1.0, **trio)
+        ties = Recipe(space="weights", operator="ties", operator_args={"density": 0.5}, **trio)
+        recipes |= {"weights task_arithmetic, trio": mean, "weights ties, trio": ties}
+    return recipes
 
 
 def answers_table(
@@ -121,8 +232,17 @@ def draw(tables: Tables, config: ReportConfig) -> list[Figure]:
     accuracy = tables["accuracy"]
     return [
         ("accuracy_by_category", plot_accuracy_by_category(accuracy), accuracy),
-        *similarity.draw(tables, tuple(config.layers)),
+        ("accuracy_by_space", plot_accuracy_by_category(tables["spaces"]), tables["spaces"]),
+        *similarity.draw(tables, tuple(config.layers or ())),
+        *layerwise.draw({"layerwise": tables["layerwise"], "correlations": tables["signal_ranks"]}),
+        *curvature.draw(curvature_tables(tables)),
     ]
+
+
+def curvature_tables(tables: Tables) -> Tables:
+    """The curvature analysis's tables by their own names."""
+    named = {key.removeprefix("curvature_"): table for key, table in tables.items()}
+    return {key: named[key] for key in ("curvature", "correlations", "tokens", "strip")}
 
 
 def page(tables: Tables, config: ReportConfig, figures: Sequence[Figure]) -> str:
@@ -131,7 +251,7 @@ def page(tables: Tables, config: ReportConfig, figures: Sequence[Figure]) -> str
     introduction = INTRODUCTION.format(
         host=config.host,
         donors=", ".join(str(donor) for donor in config.donors),
-        layers=", ".join(str(layer) for layer in config.layers),
+        layers=", ".join(str(layer) for layer in config.layers or ()),
         operator=config.operator,
     )
     sections = [
@@ -143,6 +263,12 @@ def page(tables: Tables, config: ReportConfig, figures: Sequence[Figure]) -> str
             tables["accuracy"],
         ),
         Section(
+            "The same pair in every space",
+            SPACES_TEXT,
+            drawn["accuracy_by_space"],
+            tables["spaces"],
+        ),
+        Section(
             "Where the merged stream lies",
             SIMILARITY_TEXT,
             drawn["similarity_by_layer"],
@@ -150,6 +276,17 @@ def page(tables: Tables, config: ReportConfig, figures: Sequence[Figure]) -> str
         ),
         Section("How far along the arc", "", drawn["arc_ratio_by_alpha"], None),
         Section("The way through the blocks", PATHS_TEXT, drawn["residual_paths"], tables["paths"]),
+        Section("Which block, how much of the donor", GRID_TEXT, drawn["layerwise_loss_answer"]),
+        Section("", "", drawn["layerwise_kl_host_lines"]),
+        Section("Known beforehand?", SIGNALS_TEXT, drawn["signal_ranks"], tables["signal_ranks"]),
+        Section(
+            "Why: curvature on the way from host to donor",
+            f"{CURVATURE_TEXT}\n\n{curvature.summary(curvature_tables(tables)).capitalize()}.",
+            drawn["curvature_by_layer"],
+        ),
+        Section("", "", drawn["gap_and_bound"]),
+        Section("", "", drawn["tightness"]),
+        Section("", "", drawn["curvature_by_token"]),
     ]
     return render_page("Two models in one residual stream", introduction, sections)
 
@@ -170,7 +307,12 @@ def write(options: ReportOptions, given: dict, *, quiet: bool = False) -> tuple[
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Command line: write the report and say where it lies."""
+    """Command line: write the report and say where it lies; with --recipe, the whole paper."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    if any(word.split("=")[0] == "--recipe" for word in words):
+        from analyses import paper
+
+        return paper.main(words)
     options, given = parse_config(
         ReportOptions, argv, prog="python -m analyses.report", description=__doc__ or ""
     )

@@ -1,24 +1,26 @@
 """How the merged stream lies between host and donor, block by block: `python -m analyses.similarity`.
 
-Both parents and the merge read the same prompts. For every block and alpha: midness, arc ratio and
-arc deviation of the merged stream (per token, then averaged), and linear CKA of each two streams
-(rows are tokens). Experiment B of the latent-merging paper (OpenReview ocEoHCrezd).
+Both parents and the merge, which may be one of latents or of weights, read the same prompts. For every
+block and alpha: midness, arc ratio and arc deviation of the merged stream (per token, then averaged),
+and linear CKA of each two streams, rows being tokens: debiased over all texts (minibatch U-statistic),
+and biased within each text, then averaged, which is the published form. Experiment B of the
+latent-merging paper (OpenReview ocEoHCrezd); `python -m analyses.spaces` sets the spaces side by side.
 """
 
 import sys
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import Field, PositiveInt, computed_field
+from pydantic import Field, PositiveInt, computed_field, model_validator
 from sklearn.decomposition import PCA
 from torch import Tensor
 
 from analyses.command_line import (
-    EXPORT_FORMATS,
     Figure,
     OutputOptions,
     Tables,
@@ -26,18 +28,31 @@ from analyses.command_line import (
     one_line_errors,
     parse_config,
     progress,
-    run_recorded,
-    save_figures,
+    run_and_draw,
 )
-from figures import plot_arc_ratio_by_alpha, plot_residual_paths, plot_similarity_by_layer
+from analyses.compositions import Compositions, compositions, compositions_of
+from analyses.inputs import fingerprints
+from figures import (
+    plot_arc_ratio_by_alpha,
+    plot_layers_by_alpha,
+    plot_residual_paths,
+    plot_residual_paths_3d,
+    plot_similarity_by_layer,
+)
 from lm_merge.evaluation import question_set
 from lm_merge.generation import EncodedPrompts
-from lm_merge.metrics import ClusteredMean, PairwiseCKA, arc_deviation_rad, arc_ratio, midness
-from lm_merge.models import record_resid_post
-from lm_merge.models.loading import resolve
-from lm_merge.recipe import Recipe, Source, as_source
-from lm_merge.records import Run, fingerprint
-from lm_merge.spaces import LatentMerge, compose
+from lm_merge.metrics import (
+    ClusteredMean,
+    MinibatchCKA,
+    arc_deviation_rad,
+    arc_ratio,
+    cka_within_texts,
+    midness,
+)
+from lm_merge.models import HookedLM, record_resid_post
+from lm_merge.recipe import Recipe, Source
+from lm_merge.records import Run
+from lm_merge.spaces.latents import LatentMerge
 from lm_merge.spaces.positions import last_real
 
 ARC_METRICS = {
@@ -46,7 +61,9 @@ ARC_METRICS = {
     "arc_deviation_rad": arc_deviation_rad,
 }
 CKA_PAIRS = (("host", "donor"), ("host", "merged"), ("donor", "merged"))
+CKA_KINDS = ("debiased", "biased")
 N_CATEGORIES = 4
+DEFAULT_LAYERS = (3,)
 
 
 class SimilarityConfig(Recipe):
@@ -56,8 +73,9 @@ class SimilarityConfig(Recipe):
     donors: tuple[Source, ...] = Field(
         default=("tiny-thinker",), description="give the other streams; similarity is to the first"
     )
-    layers: dict[int, float] | tuple[int, ...] = Field(
-        default=(3,), description="blocks whose resid_post is merged, from 0"
+    layers: dict[int, float] | tuple[int, ...] | None = Field(
+        default=None,
+        description="latents: blocks whose resid_post is merged, from 0; None: block 3",
     )
     alphas: tuple[float, ...] = Field(
         default=(0.25, 0.5, 0.75),
@@ -74,31 +92,36 @@ class SimilarityConfig(Recipe):
     dtype: str | None = Field(default=None, description="torch dtype; None: the checkpoint's")
     seed: int = Field(default=0, description="of the bundled questions")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _default_layers(cls, given: Any) -> Any:
+        in_latents = isinstance(given, dict) and given.get("space", "latents") == "latents"
+        if in_latents and given.get("layers") is None:
+            return {**given, "layers": DEFAULT_LAYERS}
+        return given
+
     @computed_field
     @property
     def inputs(self) -> dict[str, str | None]:
         """Fingerprints of the files that go in, so that a run is found again only for the same."""
-        names = [as_source(source).model for source in (self.host, *self.donors)]
-        names += [] if self.base is None else [as_source(self.base).model]
-        files = [Path(resolve(name)) for name in names]
-        files += [] if self.prompts is None else [self.prompts]
-        return {str(path): fingerprint(path) for path in files}
+        return fingerprints(self, self.prompts)
 
 
 class StreamComparison:
     """Accumulates, batch by batch, all that is measured of a merge at several alphas.
 
-    Memory stays flat in the number of tokens: per block one [d_model, d_model] matrix in float64 for
-    host, donor and their cross-product, and three for each alpha.
+    Memory stays flat in the number of tokens: per block and stream a few hundred rows, which wait
+    for their `MinibatchCKA` group.
     """
 
     def __init__(self, n_layers: int, alphas: Sequence[float]) -> None:
         self.n_layers, self.alphas = n_layers, tuple(alphas)
         keys = [(alpha, name) for alpha in self.alphas for name in ARC_METRICS]
         self.arcs = {key: [ClusteredMean() for _ in range(n_layers)] for key in keys}
-        pairs = [("host", "donor")]
-        pairs += [(one, merged_name(a)) for a in self.alphas for one in ("host", "donor")]
-        self.ckas = [PairwiseCKA(pairs) for _ in range(n_layers)]
+        self.pairs = [("host", "donor")]
+        self.pairs += [(one, merged_name(a)) for a in self.alphas for one in ("host", "donor")]
+        self.ckas = [MinibatchCKA(self.pairs) for _ in range(n_layers)]
+        self.within = {pair: [ClusteredMean() for _ in range(n_layers)] for pair in self.pairs}
 
     def update(self, streams: dict[str, Tensor], tokens: Tensor) -> None:
         """Add streams [n_layers, batch, pos, d_model] by name, at chosen tokens."""
@@ -109,23 +132,28 @@ class StreamComparison:
                 mean.update(values.squeeze(-1).masked_fill(~tokens, torch.nan))
         for layer, cka in enumerate(self.ckas):
             cka.update({name: states[layer][tokens] for name, states in streams.items()})
+            of_block = {name: states[layer] for name, states in streams.items()}
+            for pair, values in cka_within_texts(of_block, tokens, self.pairs).items():
+                self.within[pair][layer].update(values)
 
     def rows(self) -> Iterable[dict[str, object]]:
-        """Tidy rows: alpha, layer, metric, value, standard_error, n."""
+        """Tidy rows: alpha, layer, metric, value, standard_error, n (tokens; biased CKA: texts)."""
         for (alpha, name), means in self.arcs.items():
             for layer, mean in enumerate(means):
                 result = mean.result()
                 error = result.standard_error
                 yield _row(alpha, layer, name, result.value, error, result.n)
-        for alpha in self.alphas:
-            for one, other in CKA_PAIRS:
-                other_set = merged_name(alpha) if other == "merged" else other
-                for layer, fitter in enumerate(self.ckas):
-                    cka = fitter.result(one, other_set)
-                    error, n = cka.debiased_standard_error, cka.n_rows
-                    pair = f"{one}_{other}"
-                    yield _row(alpha, layer, f"cka_debiased_{pair}", cka.debiased, error, n)
-                    yield _row(alpha, layer, f"cka_biased_{pair}", cka.biased, np.nan, n)
+        for layer, fitter in enumerate(self.ckas):
+            results = fitter.results()
+            for alpha in self.alphas:
+                for one, other in CKA_PAIRS:
+                    pair = one, merged_name(alpha) if other == "merged" else other
+                    cka, within = results[pair], self.within[pair][layer].result()
+                    debiased, biased = (f"cka_{kind}_{one}_{other}" for kind in CKA_KINDS)
+                    error = cka.standard_error
+                    yield _row(alpha, layer, debiased, cka.value, error, cka.n_rows)
+                    error = within.standard_error
+                    yield _row(alpha, layer, biased, within.value, error, within.n)
 
 
 def merged_name(alpha: float) -> str:
@@ -160,27 +188,19 @@ class MeanPaths:
         self.n_tokens[stream] = self.n_tokens.get(stream, 0) + int(tokens.sum())
 
     def table(self) -> pd.DataFrame:
-        """The paths in their common principal plane: stream, layer, pc1, pc2 and explained shares."""
+        """The paths in their common principal space: stream, layer, pc1 to pc3, explained shares."""
         means = {key: (total / self.n_tokens[key]).numpy() for key, total in self.sums.items()}
-        plane = PCA(n_components=2).fit(np.concatenate(list(means.values())))
+        space = PCA(n_components=3).fit(np.concatenate(list(means.values())))
         rows = [
-            {"stream": key, "layer": layer, "pc1": float(x), "pc2": float(y)}
+            {"stream": key, "layer": layer, "pc1": float(x), "pc2": float(y), "pc3": float(z)}
             for key, path in means.items()
-            for layer, (x, y) in enumerate(plane.transform(path))
+            for layer, (x, y, z) in enumerate(space.transform(path))
         ]
-        explained = plane.explained_variance_ratio_
-        return pd.DataFrame(rows).assign(
-            explained_frac_1=float(explained[0]), explained_frac_2=float(explained[1])
-        )
-
-
-def models_of(merge: LatentMerge) -> dict[str, str | None]:
-    """Every model of a merge with the commit it came from: the hub's, or a fingerprint of files."""
-    models = [merge.host, *merge.donors, *([] if merge.base is None else [merge.base])]
-    return {
-        (name := as_source(model.source).model): model.commit or fingerprint(Path(resolve(name)))
-        for model in models
-    }
+        explained = {
+            f"explained_frac_{number}": float(share)
+            for number, share in enumerate(space.explained_variance_ratio_, start=1)
+        }
+        return pd.DataFrame(rows).assign(**explained)
 
 
 def recipe_of(config: SimilarityConfig) -> Recipe:
@@ -188,7 +208,8 @@ def recipe_of(config: SimilarityConfig) -> Recipe:
     given = {key: getattr(config, key) for key in Recipe.model_fields}
     # lambda_reg is another way to give alpha, which the alphas to measure stand in for
     given["operator_args"] = {k: v for k, v in config.operator_args.items() if k != "lambda_reg"}
-    return Recipe(**given | {"layers": tuple(config.layers), "alpha": config.alphas[0]})
+    layers = None if config.layers is None else tuple(config.layers)
+    return Recipe(**given | {"layers": layers, "alpha": config.alphas[0]})
 
 
 def run(
@@ -202,43 +223,48 @@ def run(
 
     merge: the recipe's merge, where the caller has composed it already.
     """
+    if config.space == "logits":
+        raise ValueError(
+            "space='logits' has no merged stream: every model keeps its own, only what they say becomes "
+            "one; python -m analyses.spaces compares what the spaces say"
+        )
     if merge is None:
-        merge = compose(recipe_of(config), device=config.device, dtype=config.dtype)
+        options = {"device": config.device, "dtype": config.dtype}
+        merged = compositions(recipe_of(config), config.alphas, **options)
+    else:
+        merged = compositions_of(merge, config.alphas)
     if record is not None:
         record.update(
-            device=str(merge.host.device),
-            dtype=str(merge.host.dtype).removeprefix("torch."),
-            models=models_of(merge),
+            device=str(merged.host.device),
+            dtype=str(merged.host.dtype).removeprefix("torch."),
+            models=merged.models,
             seeds=(config.seed,),
-            notes=merge.notes,
+            notes=merged.notes,
         )
-    return measure(merge, _batches(merge, config), config.alphas, quiet=quiet)
+    return measure(merged, prompt_batches(merged.host, config), quiet=quiet)
 
 
 def measure(
-    merge: LatentMerge, batches: Sequence[EncodedPrompts], alphas: Sequence[float], *, quiet: bool
+    merges: Compositions, batches: Sequence[EncodedPrompts], *, quiet: bool = True
 ) -> Tables:
-    """The tables of `run` for a merge at several alphas, on prompts in batches."""
-    comparison = StreamComparison(merge.host.n_layers, alphas)
+    """The tables of `run` for the merges of one recipe, on prompts in batches."""
+    host, recipe = merges.host, merges.recipe
+    comparison = StreamComparison(host.n_layers, tuple(merges.at))
     paths = MeanPaths()
-    before = merge.alpha
     for batch in progress(batches, "similarity", quiet=quiet):
         assert batch.attention_mask is not None  # texts always come with one
         mask = batch.attention_mask
-        tokens = last_real(mask, mask.bool()) if merge.positions == "last" else mask.bool()
+        tokens = last_real(mask, mask.bool()) if recipe.positions == "last" else mask.bool()
         record = partial(_record, tokens=batch.input_ids, mask=mask)
-        streams = {"host": record(merge.host)}
-        streams["donor"] = record(merge.donors[0]).to(merge.host.device)
-        for alpha in alphas:
-            merge.alpha = alpha
-            with merge.hooks():
-                streams[merged_name(alpha)] = record(merge.host)
+        streams = {"host": record(host), "donor": record(merges.donor).to(host.device)}
+        for alpha, entered in merges.at.items():
+            with entered() as speaker:
+                streams[merged_name(alpha)] = record(speaker).to(host.device)
         comparison.update(streams, tokens)
         for name, states in streams.items():
             paths.update(name, states, tokens)
-    merge.alpha = before
     similarity = pd.DataFrame(list(comparison.rows()))
-    similarity = similarity.assign(operator=merge.operator, space="latents")
+    similarity = similarity.assign(operator=recipe.operator, space=recipe.space)
     return {"similarity": similarity, "paths": paths.table()}
 
 
@@ -246,7 +272,8 @@ def _record(model: object, tokens: Tensor, mask: Tensor) -> Tensor:
     return record_resid_post(model, tokens, mask).float()  # pyright: ignore[reportArgumentType]
 
 
-def _batches(merge: LatentMerge, config: SimilarityConfig) -> list[EncodedPrompts]:
+def prompt_batches(host: HookedLM, config: SimilarityConfig) -> list[EncodedPrompts]:
+    """The configuration's prompts, encoded by the host, in batches."""
     if config.prompts is None:
         per_category = -(-config.n_prompts // N_CATEGORIES)
         by_category = [question.prompt for question in question_set(per_category, seed=config.seed)]
@@ -262,7 +289,7 @@ def _batches(merge: LatentMerge, config: SimilarityConfig) -> list[EncodedPrompt
             raise ValueError(f"prompts={config.prompts} holds no line of text")
     prompts = prompts[: config.n_prompts]
     return [
-        merge.host.to_tokens(prompts[start : start + config.batch_size], chat=config.chat)
+        host.to_tokens(prompts[start : start + config.batch_size], chat=config.chat)
         for start in range(0, len(prompts), config.batch_size)
     ]
 
@@ -275,6 +302,8 @@ def draw(tables: Tables, merged_layers: Sequence[int]) -> list[Figure]:
         ("similarity_by_layer", by_layer, similarity),
         ("arc_ratio_by_alpha", plot_arc_ratio_by_alpha(similarity), similarity),
         ("residual_paths", plot_residual_paths(paths), paths),
+        ("residual_paths_3d", plot_residual_paths_3d(paths), paths),
+        ("midness_by_layer", plot_layers_by_alpha(similarity, "midness"), similarity),
     ]
 
 
@@ -288,13 +317,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         SimilarityOptions, argv, prog="python -m analyses.similarity", description=__doc__ or ""
     )
     config = config_in(options, SimilarityConfig)
-    folder, tables = run_recorded(
-        "similarity", config, given, output=options, run=partial(run, quiet=False)
+    folder, tables = run_and_draw(
+        "similarity",
+        config,
+        given,
+        output=options,
+        run=partial(run, quiet=False),
+        draw=partial(draw, merged_layers=tuple(config.layers or ())),
     )
-    figures = draw(tables, tuple(config.layers))
-    save_figures(folder, figures, ("html",))
-    if options.export is not None:
-        save_figures(options.export, figures, EXPORT_FORMATS)
     sys.stdout.write(f"{summary(tables['similarity'])}\ntables and figures: {folder}\n")
 
 

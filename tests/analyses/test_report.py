@@ -1,6 +1,7 @@
 """The report and the command that makes it, at small size."""
 
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,15 +9,18 @@ import pytest
 from analyses import report
 from lm_merge import cli
 
-SMALL = {"n_questions": 4, "n_prompts": 8, "alphas": (0.5,)}
+SMALL = {"n_questions": 4, "n_prompts": 8, "n_texts": 2, "alphas": (0.5,)}
 
 
 def test_the_report_is_one_page_with_all_figures_and_true_numbers(tmp_path):
     path, tables = report.write(report.ReportOptions(**SMALL, runs=tmp_path), {}, quiet=True)
     html = path.read_text()
-    assert html.count('class="plotly-graph-div') == 4
+    assert html.count('class="plotly-graph-div') == 12
     assert not re.search(r"<(script|link|img)[^>]*(src|href)=", html)
-    assert set(tables) == {"answers", "accuracy", "similarity", "paths"}
+    grid = {"layerwise", "signal_ranks"}
+    curvature = {"curvature", "curvature_tokens", "curvature_strip", "curvature_correlations"}
+    own = {"answers", "accuracy", "spaces", "similarity", "paths"}
+    assert set(tables) == own | grid | curvature
     accuracy, answers = tables["accuracy"], tables["answers"]
     assert list(accuracy.system.unique()) == [
         "host tiny-instruct",
@@ -27,6 +31,19 @@ def test_the_report_is_one_page_with_all_figures_and_true_numbers(tmp_path):
     overall = accuracy[accuracy.category == "Overall"].set_index("system").accuracy_frac
     parts = accuracy[accuracy.category != "Overall"].groupby("system").accuracy_frac.mean()
     assert overall.to_dict() == pytest.approx(parts.to_dict())
+    assert list(tables["spaces"].system.unique()) == [
+        "host tiny-instruct",
+        "donor tiny-thinker",
+        "latents slerp 0.5",
+        "latents lerp 0.5",
+        "weights lerp 0.5",
+        "weights slerp 0.5",
+        "logits soft 0.5",
+        "logits mean 0.5",
+        "weights task_arithmetic, trio",
+        "weights ties, trio",
+    ]
+    assert not tables["spaces"].duplicated(["system", "category"]).any()
 
 
 def test_the_generate_command_prints_what_the_merge_says(tmp_path, capsys):
@@ -34,6 +51,14 @@ def test_the_generate_command_prints_what_the_merge_says(tmp_path, capsys):
     recipe.write_text("host: tiny-instruct\ndonors: [tiny-thinker]\nlayers: [3]\nalpha: 0.0\n")
     cli.main(["generate", str(recipe), '["What is the capital of Norway?"]'])
     assert capsys.readouterr().out == "Oslo\n"
+
+
+def test_the_generate_command_takes_every_space_and_a_model_alone(tmp_path, capsys):
+    recipe = tmp_path / "ensemble.yaml"
+    recipe.write_text("space: logits\nhost: tiny-instruct\ndonors: [tiny-thinker]\nalpha: 0.1\n")
+    for source in (str(recipe), "tiny-instruct"):
+        cli.main(["generate", source, '["What is the capital of Norway?"]'])
+        assert capsys.readouterr().out == "Oslo\n"
 
 
 RECIPE = "host: tiny-instruct\ndonors: [tiny-thinker]\n"
@@ -64,7 +89,9 @@ def test_a_missing_file_is_named(tmp_path, capsys):
     assert "nope.yaml" in capsys.readouterr().err
 
 
-def test_the_demo_says_what_it_did_and_where_the_report_lies(tmp_path, capsys):
+def test_the_demo_says_what_it_did_and_where_the_report_lies(tmp_path, capsys, monkeypatch):
+    small = partial(report.ReportOptions, **SMALL | {"alphas": (0.5, 0.75)})
+    monkeypatch.setattr(report, "ReportOptions", small)
     cli.main(["demo", "--runs", str(tmp_path)])
     out = capsys.readouterr().out
     assert "donor tiny-thinker" in out

@@ -8,6 +8,7 @@ import torch
 
 from analyses import similarity
 from analyses.similarity import SimilarityConfig
+from lm_merge.evaluation import question_set
 from lm_merge.metrics import linear_cka
 from lm_merge.models import record_resid_post
 from lm_merge.records import start_run
@@ -17,7 +18,7 @@ SMALL = {"n_prompts": 8, "batch_size": 3, "layers": (3,), "alphas": (0.25, 0.75)
 
 @pytest.fixture(scope="module")
 def tables():
-    return similarity.run(SimilarityConfig(**SMALL))
+    return similarity.run(SimilarityConfig(**{**SMALL, "n_prompts": 24}))
 
 
 def values(table: pd.DataFrame, metric: str, **where) -> pd.Series:
@@ -31,9 +32,10 @@ def test_every_block_alpha_and_metric_has_one_row_with_its_n(tables):
     table = tables["similarity"]
     assert len(table) == 8 * 2 * (3 + 6)
     assert not table.duplicated(["layer", "alpha", "metric"]).any()
-    assert (table.n > 100).all()
-    with_error = ~table.metric.str.startswith("cka_biased")
-    defined = table.value.notna() & with_error & (table.metric != "arc_ratio")
+    of_texts = table.metric.str.startswith("cka_biased")
+    assert (table.n[~of_texts] > 300).all()
+    assert (table.n[of_texts] == 24).all()
+    defined = table.value.notna() & (table.metric != "arc_ratio")
     assert table[defined].standard_error.notna().all()
 
 
@@ -54,9 +56,8 @@ def test_host_and_donor_do_not_depend_on_alpha(tables):
     assert (pairs.groupby("layer").value.nunique() == 1).all()
 
 
-def test_streamed_values_are_those_of_all_tokens_at_once(tables, tiny_instruct, tiny_thinker):
-    from lm_merge.evaluation import question_set
-
+def test_streamed_values_are_those_of_all_tokens_at_once(tiny_instruct, tiny_thinker):
+    tables = similarity.run(SimilarityConfig(**SMALL))
     by_category = [question.prompt for question in question_set(2)]
     prompts = [by_category[c * 2 + i] for i in range(2) for c in range(4)]
     rows = {"host": [], "donor": []}
@@ -65,9 +66,11 @@ def test_streamed_values_are_those_of_all_tokens_at_once(tables, tiny_instruct, 
         for name, model in (("host", tiny_instruct), ("donor", tiny_thinker)):
             rows[name].append(record_resid_post(model, ids.input_ids, ids.attention_mask)[5, 0])
     host, donor = torch.cat(rows["host"]), torch.cat(rows["donor"])
-    for estimator in ("biased", "debiased"):
+    within = [linear_cka(*parts, "biased") for parts in zip(*rows.values(), strict=True)]
+    expected = {"debiased": linear_cka(host, donor), "biased": sum(within) / len(within)}
+    for estimator, value in expected.items():
         got = values(tables["similarity"], f"cka_{estimator}_host_donor", layer=5, alpha=0.25)
-        assert got.item() == pytest.approx(linear_cka(host, donor, estimator), abs=1e-4)
+        assert got.item() == pytest.approx(value, abs=1e-4)
 
 
 def test_paths_lie_in_one_plane_for_all_streams(tables):
@@ -102,7 +105,10 @@ def test_prompts_come_from_a_file_and_last_measures_one_token_each(tmp_path):
     path = tmp_path / "prompts.txt"
     path.write_text("12+34 = ?\n\nWhat is the capital of Norway?\n")
     table = similarity.run(SimilarityConfig(**{**SMALL, "prompts": path, "positions": "last"}))
-    assert set(table["similarity"].n) == {2}
+    rows = table["similarity"]
+    of_texts = rows.metric.str.startswith("cka_biased")
+    assert set(rows.n[~of_texts]) == {2}
+    assert rows.value[of_texts].isna().all()  # one token a text
     path.write_text("\n")
     with pytest.raises(ValueError, match=r"prompts.txt holds no line of text"):
         similarity.run(SimilarityConfig(**{**SMALL, "prompts": path}))

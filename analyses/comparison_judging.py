@@ -1,0 +1,50 @@
+"""A judge for a comparison: its verdicts on pairs of answers, and how good a judge it is."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from analyses import judge as judge_analysis
+from analyses.judge_config import JudgeConfig, judge_of
+from lm_merge.evaluation.judges import Judge
+from lm_merge.evaluation.pairing import judged_by
+
+
+@dataclass(frozen=True)
+class Judging:
+    """A judge with its official accuracy in percent on labelled pairs, and where its verdicts go."""
+
+    judge: Judge
+    accuracy_pct: float
+    out: Path
+
+    @property
+    def name(self) -> str:
+        """As it stands beside its win rates."""
+        return self.judge.name
+
+    def judge_answers(self, paired: pd.DataFrame) -> pd.DataFrame:
+        """Pairs of answers with its verdicts in both orders; goes on after a stop."""
+        return judged_by(self.judge, paired, self.out)
+
+
+def judging_of(config: JudgeConfig, runs: Path, *, quiet: bool) -> Judging:
+    """The judge of a configuration, measured on its labelled pairs first.
+
+    runs: folder that takes its judgments and the cache of an endpoint's replies.
+    """
+    if config.replay is not None:
+        raise ValueError(
+            f"judge.replay={str(config.replay)!r}: recorded judgments know nothing of new answers; "
+            "give an endpoint or a system"
+        )
+    measured = judge_analysis.run(config, runs=runs, quiet=quiet)["judging"]
+    wanted = {"category": "Overall", "metric": "accuracy", "pairs": "official"}
+    overall = (measured[list(wanted)] == pd.Series(wanted)).all(axis=1)
+    accuracy = float(measured.loc[overall, "value"].iloc[0])
+    judge = judge_of(config, runs / "judge_cache.sqlite")
+    digest = hashlib.sha256(json.dumps(judge.settings, sort_keys=True).encode()).hexdigest()[:12]
+    return Judging(judge, 100 * accuracy, runs / "judgments" / f"answers-{digest}.jsonl")

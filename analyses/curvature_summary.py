@@ -1,0 +1,166 @@
+"""Token-by-token curvature summed up by block and alpha, and how well the bound ranks the gaps."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import rankdata, spearmanr
+
+from figures.interval_line import NORMAL_95
+from lm_merge.evaluation import wilson_interval
+from lm_merge.metrics import ClusteredMean
+
+OF_LAYER = (
+    *("k_g", "k_g_closed_form", "sq_distance", "curvature_nats"),
+    *("loss_host", "loss_donor", "loss_ends", "head_mismatch_nats"),
+)
+OF_ALPHA = ("loss_merged", "gap_nats", "bound_nats")
+COLUMNS = (
+    *("layer", "alpha", "operator", "space", "metric", "statistic"),
+    *("value", "low", "high", "n"),
+)
+N_RESAMPLES = 1000
+
+
+def tightness(tokens: pd.DataFrame) -> pd.Series:
+    """Gap over bound: 1 where the bound is reached, negative where the merge gains.
+
+    NaN where the bound is not above the float error of the gap.
+    """
+    return (tokens.gap_nats / tokens.bound_nats).where(tokens.bound_nats > tokens.float_error_nats)
+
+
+def holds(tokens: pd.DataFrame) -> pd.Series:
+    """Whether the gap stays below its bound, up to the float error of the gap."""
+    return tokens.gap_nats <= tokens.bound_nats + tokens.float_error_nats
+
+
+def summary_table(tokens: pd.DataFrame) -> pd.DataFrame:
+    """Tidy rows: layer, alpha (NaN: does not depend on it), operator, space, metric, statistic, value,
+    low, high, n.
+
+    statistic: mean (with its 95 % interval, clustered by text), median or max (without); of tightness,
+    whose mean is ruled by the smallest bounds, pooled (mean gap / mean bound), median or max; share, of
+    the tokens on which the bound holds (Wilson interval). Undefined values are left out of n.
+    """
+    rows = []
+    tokens = tokens.assign(tightness=tightness(tokens), holds=holds(tokens))
+    for layer in sorted(set(tokens["layer"])):
+        of_layer = tokens.query("layer == @layer")
+        operator, space = of_layer[["operator", "space"]].to_numpy()[0]
+        key = {"layer": layer, "operator": operator, "space": space}
+        once = of_layer.query("alpha == alpha.min()")
+        for metric in OF_LAYER:
+            rows += [key | {"alpha": np.nan} | row for row in _statistics(once, metric)]
+        for alpha in sorted(set(of_layer["alpha"])):
+            of_alpha = of_layer.query("alpha == @alpha")
+            for metric in OF_ALPHA:
+                rows += [key | {"alpha": alpha} | row for row in _statistics(of_alpha, metric)]
+            rows += [key | {"alpha": alpha} | row for row in _tightness_rows(of_alpha)]
+            n_held, n = int(np.count_nonzero(of_alpha["holds"])), len(of_alpha)
+            low, high = wilson_interval(n_held, n)
+            share = {"metric": "holds_frac", "statistic": "share", "value": n_held / n}
+            rows.append(key | {"alpha": alpha, "low": low, "high": high, "n": n} | share)
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _statistics(tokens: pd.DataFrame, metric: str) -> list[dict[str, Any]]:
+    mean = ClusteredMean()
+    for _, of_text in tokens.groupby("text"):
+        mean.update(torch.tensor(of_text[metric].to_numpy(dtype=float)).unsqueeze(0))
+    found = mean.result()
+    half = NORMAL_95 * found.standard_error
+    values = tokens[metric].to_numpy(dtype=float)
+    values = values[~np.isnan(values)]
+    n, nan = len(values), float("nan")
+    bare = {"metric": metric, "low": nan, "high": nan, "n": n}
+    interval = {"low": found.value - half, "high": found.value + half}
+    return [
+        bare | {"statistic": "mean", "value": found.value} | interval,
+        bare | {"statistic": "median", "value": float(np.median(values)) if n else nan},
+        bare | {"statistic": "max", "value": float(values.max()) if n else nan},
+    ]
+
+
+def _tightness_rows(tokens: pd.DataFrame) -> list[dict[str, Any]]:
+    defined = tokens.query("tightness.notna()")[["gap_nats", "bound_nats", "tightness"]]
+    gaps, bounds, tight = defined.to_numpy(dtype=float).T
+    values = {"pooled": np.nan, "median": np.nan, "max": np.nan}
+    if len(tight):
+        pooled = gaps.sum() / bounds.sum()
+        values = {"pooled": pooled, "median": np.median(tight), "max": tight.max()}
+    common = {"metric": "tightness", "low": np.nan, "high": np.nan, "n": len(tight)}
+    return [common | {"statistic": key, "value": float(one)} for key, one in values.items()]
+
+
+def gap_rank_correlations(tokens: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
+    """Spearman's rank correlation of bound and gap; over, spearman, low, high, n.
+
+    over: "blocks and alphas", means over tokens of each block at each alpha; "tokens", every token at
+    every block and alpha; "tokens, last block". In [-1, 1], NaN where one side is constant. The 95 %
+    interval is a bootstrap over texts: it tells what other texts would give, not another pair.
+    """
+    generator = np.random.default_rng(seed)
+    last = tokens.query("layer == layer.max()")
+    rows = [
+        _cells(tokens, generator),
+        {"over": "tokens"} | _tokens(tokens, generator),
+        {"over": "tokens, last block"} | _tokens(last, generator),
+    ]
+    return pd.DataFrame(rows)
+
+
+def _cells(tokens: pd.DataFrame, generator: np.random.Generator) -> dict[str, Any]:
+    cells = tokens.assign(count=1.0).pivot_table(
+        index="text",
+        columns=["layer", "alpha"],
+        values=["bound_nats", "gap_nats", "count"],
+        aggfunc="sum",
+    )
+    bounds, gaps, counts = (
+        np.asarray(cells[name], dtype=float) for name in ("bound_nats", "gap_nats", "count")
+    )
+    texts = generator.integers(len(cells), size=(N_RESAMPLES, len(cells)))
+    total = counts[texts].sum(axis=1)
+    drawn = bounds[texts].sum(axis=1) / total, gaps[texts].sum(axis=1) / total
+    n = counts.sum(axis=0)
+    found = _spearman(bounds.sum(axis=0) / n, gaps.sum(axis=0) / n)
+    low, high = _quantiles(_row_correlations(*drawn))
+    n_cells = bounds.shape[1]
+    return {"over": "blocks and alphas", "spearman": found, "low": low, "high": high, "n": n_cells}
+
+
+def _tokens(tokens: pd.DataFrame, generator: np.random.Generator) -> dict[str, Any]:
+    pairs = tokens[["bound_nats", "gap_nats"]].to_numpy()
+    of_text = [np.flatnonzero(tokens.text == text) for text in tokens.text.unique()]
+    drawn = []
+    for _ in range(N_RESAMPLES // 10):
+        chosen = generator.integers(len(of_text), size=len(of_text))
+        rows = pairs[np.concatenate([of_text[text] for text in chosen])]
+        drawn.append(_spearman(*rows.T))
+    low, high = _quantiles(np.array(drawn))
+    return {"spearman": _spearman(*pairs.T), "low": low, "high": high, "n": len(pairs)}
+
+
+def _spearman(x: np.ndarray, y: np.ndarray) -> float:
+    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return float("nan")
+    found: Any = spearmanr(x, y)
+    return float(found.statistic)
+
+
+def _row_correlations(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Spearman's correlation within each row; NaN where one side is constant."""
+    a, b = (rankdata(one, axis=1) for one in (x, y))
+    a, b = (one - one.mean(axis=1, keepdims=True) for one in (a, b))
+    scale = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
+    return np.divide((a * b).sum(axis=1), scale, out=np.full(len(a), np.nan), where=scale > 0)
+
+
+def _quantiles(values: np.ndarray) -> tuple[float, float]:
+    defined = values[np.isfinite(values)]
+    if len(defined) == 0:
+        return float("nan"), float("nan")
+    low, high = np.quantile(defined, [0.025, 0.975])
+    return float(low), float(high)

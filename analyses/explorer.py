@@ -1,0 +1,133 @@
+"""A notebook widget: choose operator, blocks, alpha and prompt; text and next tokens follow.
+
+    explorer = MergeExplorer(lm.load("tiny-instruct"), lm.load("tiny-thinker"))
+    explorer.show()
+
+The models are loaded once and never changed: every choice attaches other hooks, alpha 0 gives the
+host's own text and bars. Runs in the notebook's kernel; there is no server.
+"""
+
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+import torch
+from torch import Tensor
+
+from analyses.tokens import next_token_table
+from figures import TEMPLATE
+from figures.template import system_colors
+from figures.token_text import visible
+from lm_merge.models import HookedLM
+from lm_merge.operators import OPERATORS, needs_base
+from lm_merge.spaces import LatentMerge
+
+SYSTEMS = ("host", "donor", "merged")
+
+
+class MergeExplorer:
+    """Controls and two views of a merge of `host` and `donor`.
+
+    The parts are ordinary ipywidgets: `operator`, `layers`, `alpha`, `prompt`, `text` and `bars`
+    (a plotly FigureWidget), so that they can be read and set from code too.
+
+    Needs the extra notebooks (ipywidgets, anywidget).
+    """
+
+    def __init__(
+        self,
+        host: HookedLM,
+        donor: HookedLM,
+        *,
+        prompt: str = "47+38 = ?",
+        chat: bool = True,
+        max_new_tokens: int = 32,
+        top_k: int = 4,
+    ) -> None:
+        import ipywidgets
+
+        self.host, self.donor = host, donor
+        self.chat, self.max_new_tokens, self.top_k = chat, max_new_tokens, top_k
+        without_base = [name for name, one in OPERATORS.items() if not needs_base(one)]
+        middle = host.n_layers // 2
+        self.operator = ipywidgets.Dropdown(
+            options=without_base, value="slerp", description="operator"
+        )
+        self.layers = ipywidgets.SelectMultiple(
+            options=range(host.n_layers), value=(middle,), description="blocks", rows=6
+        )
+        self.alpha = ipywidgets.FloatSlider(
+            value=0.5, min=0, max=1, step=0.05, description="alpha", continuous_update=False
+        )
+        self.prompt = ipywidgets.Text(value=prompt, description="prompt", continuous_update=False)
+        self.text = ipywidgets.Textarea(description="merged", disabled=True, rows=3)
+        self.bars = self._empty_bars()
+        self._parents: dict[str, Tensor] = {}
+        for control in (self.operator, self.layers, self.alpha, self.prompt):
+            control.observe(lambda _: self.refresh(), names="value")
+        self.refresh()
+
+    def show(self) -> Any:
+        """The whole as one widget: give it as the last line of a cell."""
+        import ipywidgets
+
+        controls = ipywidgets.VBox([self.operator, self.layers, self.alpha])
+        views = ipywidgets.VBox([self.prompt, self.text, self.bars])
+        return ipywidgets.HBox([controls, views])
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Merge as the controls say, and put the new text and bars in their places."""
+        if not self.layers.value:
+            self.text.value = "choose at least one block"
+            return
+        merge = LatentMerge(
+            self.host,
+            self.donor,
+            operator=str(self.operator.value),
+            layers=list(self.layers.value),
+            alpha=self.alpha.value,
+        )
+        tokens = self.host.to_tokens(self.prompt.value, chat=self.chat).input_ids
+        answer = merge.generate(tokens, max_new_tokens=self.max_new_tokens, do_sample=False)
+        self.text.value = self.host.tokenizer.decode(answer[0, tokens.shape[1] :])
+        logits = {
+            "host": self._native(self.host, tokens),
+            "donor": self._native(self.donor, tokens),
+            "merged": merge(tokens),
+        }
+        self._draw(self._table(logits))
+
+    def _native(self, model: HookedLM, tokens: Tensor) -> Tensor:
+        native: Any = model.native
+        return native(tokens.to(model.device), use_cache=False).logits
+
+    def _table(self, logits: dict[str, Tensor]) -> pd.DataFrame:
+        n_tokens = min(len(self.host.tokenizer), *(one.shape[-1] for one in logits.values()))
+        last = {
+            name: one[0, -1:, :n_tokens].double().log_softmax(-1).cpu()
+            for name, one in logits.items()
+        }
+        return next_token_table(last, [0], [""], self.host.tokenizer.decode, self.top_k)
+
+    def _empty_bars(self) -> Any:
+        colors = system_colors(SYSTEMS)
+        bars = [go.Bar(name=name, marker={"color": colors[name]}) for name in SYSTEMS]
+        layout = {
+            "template": TEMPLATE,
+            "height": 340,
+            "width": 640,
+            "barmode": "group",
+            "margin": {"t": 30},
+            "yaxis": {"title": {"text": "probability"}, "range": [0, 1]},
+            "xaxis": {"title": {"text": "next token"}, "type": "category"},
+        }
+        return go.FigureWidget(bars, layout)
+
+    def _draw(self, table: pd.DataFrame) -> None:
+        wide = table.pivot(index="candidate", columns="system", values="probability")
+        wide = wide.loc[wide.max(axis=1).sort_values(ascending=False).index]
+        with self.bars.batch_update():
+            for bar in self.bars.data:
+                bar.x = [visible(token) or "(empty)" for token in wide.index]
+                bar.y = wide[bar.name].tolist()

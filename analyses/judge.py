@@ -1,0 +1,187 @@
+"""How good a judge is: `lm-merge judge`, or `python -m analyses.judge`.
+
+A judge (an endpoint, a model or merge that runs here, or a recorded one) says for JudgeBench's
+pairs, in both orders, which response is better. Gives the official accuracy by category, with and
+without the pairs whose responses end in the same answer, and what a judge does besides: consistency,
+favour for the response shown first, ties, missing verdicts; with 95 % intervals by question. The
+judgments go into a JSONL file in the official schema, pair by pair: after a stop the same command
+goes on where it ended.
+"""
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from analyses.command_line import (
+    Figure,
+    Tables,
+    config_in,
+    one_line_errors,
+    parse_config,
+    progress,
+    run_and_draw,
+)
+from analyses.judge_config import (
+    JudgeConfig,
+    JudgeOptions,
+    estimate,
+    judge_of,
+    pairs_of,
+    system_inputs,
+)
+from figures import plot_judge_agreement, plot_judge_consistency
+from lm_merge.evaluation.judgebench import (
+    HUB_NAME,
+    HUB_REVISION,
+    JudgedPair,
+    Pair,
+    ReplayJudge,
+    agreement_table,
+    checksum,
+    judge_pairs,
+    judging_table,
+    read_judged,
+)
+from lm_merge.evaluation.judgebench.diagnostics import METRICS
+from lm_merge.evaluation.judges import Judge
+from lm_merge.records import Run
+
+
+def run(
+    config: JudgeConfig,
+    record: Run | None = None,
+    *,
+    runs: Path = Path("runs"),
+    out: Path | None = None,
+    cache: Path | None = None,
+    quiet: bool = True,
+) -> Tables:
+    """Tables "judging" and "usage", and "agreement" where `others` are given."""
+    pairs = pairs_of(config)
+    judge = judge_of(config, cache or runs / "judge_cache.sqlite")
+    out = out or runs / "judgments" / f"{_digest(config, judge, pairs)}.jsonl"
+    if record is not None:
+        record.update(
+            models={judge.name: None} if config.system is None else system_inputs(config.system),
+            datasets={config.data: HUB_REVISION if config.data == HUB_NAME else checksum(pairs)},
+            seeds=(config.seed,),
+            device=config.device or ("cpu" if config.system is not None else None),
+            dtype=config.dtype,
+            notes=[f"judge: {json.dumps(judge.settings, sort_keys=True)}", f"judgments: {out}"],
+        )
+    judged = list(_shown(judge_pairs(pairs, judge, out), len(pairs), quiet=quiet))
+    if record is not None:
+        record.add_file(out)
+    outputs = {judge.name: judged} | _others(config.others, judge.name)
+    tables = [
+        judging_table(own, seed=config.seed).assign(judge=name) for name, own in outputs.items()
+    ]
+    found = {"judging": pd.concat(tables, ignore_index=True), "usage": usage_table(judged)}
+    if len(outputs) > 1:
+        found["agreement"] = agreement_table(outputs, seed=config.seed)
+    return found
+
+
+def usage_table(pairs: Sequence[JudgedPair]) -> pd.DataFrame:
+    """What the judgments took: rows quantity, value. Games whose tokens nobody counted are named."""
+    games = [game.judgment for pair in pairs for game in pair.judgments]
+    counted = [game for game in games if isinstance(game, dict)]
+
+    def total(key: str) -> int:
+        return sum(game.get(key) or 0 for game in counted)
+
+    uncounted = sum(
+        not isinstance(game, dict) or game.get("n_prompt_tokens") is None for game in games
+    )
+    values = {
+        "games": len(games),
+        "replies": total("n_replies"),
+        "replies_from_cache": total("n_from_cache"),
+        "prompt_tokens": total("n_prompt_tokens"),
+        "reply_tokens": total("n_completion_tokens"),
+        "games_without_count": uncounted,
+    }
+    return pd.DataFrame({"quantity": list(values), "value": list(values.values())})
+
+
+def draw(tables: Tables) -> list[Figure]:
+    """The analysis's figures, each with the table it draws."""
+    judging = tables["judging"]
+    figures: list[Figure] = [("judge_consistency", plot_judge_consistency(judging), judging)]
+    if "agreement" in tables:
+        agreement = tables["agreement"]
+        figures.append(("judge_agreement", plot_judge_agreement(agreement), agreement))
+    return figures
+
+
+def summary(tables: Tables, options: JudgeOptions) -> str:
+    """Accuracy official and audited, what the judge favours, and what it took."""
+    judging, usage = tables["judging"], tables["usage"]
+    names, categories = judging["judge"], judging["category"]
+    overall = judging[(names == names.iloc[0]) & (categories == "Overall")]
+    rows = {(row["pairs"], row["metric"]): row for _, row in overall.iterrows()}
+    lines = []
+    for name in ("official", "audited"):
+        row = rows[name, "accuracy"]
+        lines.append(
+            f"{name} accuracy {100 * row['value']:.2f} % [{100 * row['low']:.1f}, "
+            f"{100 * row['high']:.1f}], n = {row['n']} (at most ± {100 * row['worst_case']:.1f})"
+        )
+    value = {metric: rows["official", metric]["value"] for metric in METRICS}
+    lines.append(
+        f"consistency {value['consistency']:.3f}, first response preferred "
+        f"{value['slot_a_rate']:.3f}, ties {value['tie_rate']:.3f}, "
+        f"no verdict {value['none_rate']:.3f}"
+    )
+    took = {str(key): int(n) for key, n in zip(usage["quantity"], usage["value"], strict=True)}
+    prompt, reply = took["prompt_tokens"], took["reply_tokens"]
+    cost = f"{prompt:,} prompt and {reply:,} reply tokens"
+    if options.price_prompt is not None and options.price_reply is not None:
+        price = (prompt * options.price_prompt + reply * options.price_reply) / 1e6
+        cost += f", {price:.2f} at the prices given"
+    return "\n".join([*lines, cost])
+
+
+def main(argv: Sequence[str] | None = None, *, prog: str = "python -m analyses.judge") -> None:
+    """Command line: judge (or find the finished run), draw, save, say where."""
+    options, given = parse_config(JudgeOptions, argv, prog=prog, description=__doc__ or "")
+    if options.estimate:
+        sys.stdout.write(estimate(options) + "\n")
+        return
+    config = config_in(options, JudgeConfig)
+    work = partial(run, runs=options.runs, out=options.out, cache=options.cache, quiet=False)
+    folder, tables = run_and_draw("judge", config, given, output=options, run=work, draw=draw)
+    sys.stdout.write(f"{summary(tables, options)}\ntables and figures: {folder}\n")
+
+
+def _digest(config: JudgeConfig, judge: Judge, pairs: Sequence[Pair]) -> str:
+    """The same for the same judge and pairs, whatever the concurrency, patience or batch."""
+    models = {} if config.system is None else system_inputs(config.system)
+    content = {"judge": judge.settings, "models": models, "pairs": checksum(pairs)}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _others(files: Sequence[Path], own: str) -> dict[str, list[JudgedPair]]:
+    outputs: dict[str, list[JudgedPair]] = {}
+    for file in files:
+        name = ReplayJudge(file).name
+        if name == own or name in outputs:
+            name = f"{name} ({file.stem})"
+        outputs[name] = read_judged(file)
+    return outputs
+
+
+def _shown(judged: Iterable[JudgedPair], n: int, *, quiet: bool) -> Iterator[JudgedPair]:
+    shown = progress(range(n), "judging", quiet=quiet)
+    for _, pair in zip(shown, judged, strict=True):
+        yield pair
+
+
+if __name__ == "__main__":
+    with one_line_errors("judge"):
+        main()

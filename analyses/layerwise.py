@@ -1,0 +1,308 @@
+"""Which block, how much of the donor, by which operator: `python -m analyses.layerwise`.
+
+A grid of merges at one block each, on texts whose right continuation is given: loss, KL to both
+parents, and where the merged stream ends between theirs; with `--n_questions` also accuracy by
+generation. Host and donor run once for all merges. Experiment C of the latent-merging paper
+(OpenReview ocEoHCrezd). Table "correlations" says how well signals that need no answer
+(`analyses.signals`) rank the same merges.
+
+With one donor, or donor weights that sum to 1, regmean is lerp at alpha = 1 / (1 + lambda_reg): the
+two are measured both and agree to rounding. Each block alone is a run of its own that is found again
+(`--layers '[20]'`), so a grid over blocks resumes block by block.
+"""
+
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+from pydantic import Field, NonNegativeInt, PositiveInt, computed_field, field_validator
+
+from analyses.command_line import (
+    Figure,
+    OutputOptions,
+    Tables,
+    config_in,
+    one_line_errors,
+    parse_config,
+    progress,
+    run_and_draw,
+)
+from analyses.inputs import fingerprints, models_of
+from analyses.signals import SignalMeans, rank_correlations
+from analyses.teacher_forced import CellScores, Texts, encode_plain, encode_questions
+from figures import plot_layerwise_heatmap, plot_layerwise_lines, plot_signal_ranks
+from lm_merge.evaluation import ask, question_set, wilson_interval
+from lm_merge.evaluation.verifiable import CanGenerate
+from lm_merge.models import HookedLM
+from lm_merge.operators import get_operator, needs_base
+from lm_merge.recipe import Recipe, Source
+from lm_merge.records import Run
+from lm_merge.spaces.compose import compose
+from lm_merge.spaces.latent_grid import GridCell, GridPass, LatentGrid
+from lm_merge.spaces.latents import LatentMerge
+from lm_merge.zoo.tasks import CATEGORIES, Question
+
+EVERY = 5
+COLUMNS = (
+    *("layer", "alpha", "operator", "space"),
+    *("metric", "value", "standard_error", "low", "high", "n"),
+)
+DRAWN = ("loss_answer", "loss", "kl_host", "kl_donor", "accuracy")
+
+
+class LayerwiseConfig(Recipe):
+    """A recipe, the grid that stands in for its blocks, operator and alpha, and the texts."""
+
+    host: Source = Field(default="tiny-instruct", description="carries the forward pass")
+    donors: tuple[Source, ...] = Field(
+        default=("tiny-thinker",), description="give the other streams; KL is to the first"
+    )
+    layers: dict[int, float] | tuple[int, ...] = Field(
+        default=(), description="blocks to merge at, one at a time; none: every 5th and the last"
+    )
+    operators: tuple[str, ...] = Field(
+        default=("lerp", "slerp", "regmean"), min_length=1, description="operators to measure"
+    )
+    alphas: tuple[float, ...] = Field(
+        default=(0.25, 0.5, 0.75), min_length=1, description="weights of the donors to measure"
+    )
+    texts: Path | None = Field(
+        default=None,
+        description="text file, one text a line; None: bundled questions with their right answers",
+    )
+    n_texts: PositiveInt = Field(default=200, description="how many texts at most")
+    n_questions: NonNegativeInt = Field(
+        default=0, description="questions a category to generate answers to; 0: no generation"
+    )
+    n_prompts: NonNegativeInt = Field(
+        default=16, description="texts without answers from which signals are taken; 0: no signals"
+    )
+    chat: bool = Field(default=True, description="put questions into the host's chat template")
+    batch_size: PositiveInt = Field(default=16, description="texts a forward pass")
+    at_once: PositiveInt = Field(default=16, description="merges that run as one batch at most")
+    device: str | None = Field(default=None, description="torch device; None: the CPU")
+    dtype: str | None = Field(default=None, description="torch dtype; None: the checkpoint's")
+    seed: int = Field(default=0, description="of the bundled questions")
+
+    @field_validator("space")
+    @classmethod
+    def _in_latents(cls, space: str) -> str:
+        if space != "latents":
+            raise ValueError(f"space={space!r}: this grid is over blocks; space must be 'latents'")
+        return space
+
+    @computed_field
+    @property
+    def inputs(self) -> dict[str, str | None]:
+        """Fingerprints of the files that go in, so that a run is found again only for the same."""
+        return fingerprints(self, self.texts)
+
+
+def grid_of(config: LayerwiseConfig) -> LatentGrid:
+    """Load the models and lay out the grid's merges."""
+    given = {key: getattr(config, key) for key in Recipe.model_fields}
+    given["operator_args"] = {k: v for k, v in config.operator_args.items() if k != "lambda_reg"}
+    given |= {"layers": (0,), "alpha": config.alphas[0], "operator": config.operators[0]}
+    merge = compose(Recipe(**given), device=config.device, dtype=config.dtype)
+    assert isinstance(merge, LatentMerge)  # the space is checked above
+    layers = tuple(config.layers) or default_layers(merge.host.n_layers)
+    cells = tuple(
+        GridCell(layer, operator, alpha)
+        for layer in layers
+        for operator in config.operators
+        for alpha in config.alphas
+    )
+    return LatentGrid(merge, cells, at_once=config.at_once)
+
+
+def default_layers(n_layers: int) -> tuple[int, ...]:
+    """Every 5th block from the first, and the last."""
+    return tuple(sorted({*range(0, n_layers, EVERY), n_layers - 1}))
+
+
+def run(config: LayerwiseConfig, record: Run | None = None, *, quiet: bool = True) -> Tables:
+    """Tables "layerwise" (layer, alpha, operator, space, metric, value, standard_error, low, high, n),
+    "parents", and with signals "signals" and "correlations".
+    """
+    grid = grid_of(config)
+    merge = grid.merge
+    if record is not None:
+        record.update(
+            device=str(merge.host.device),
+            dtype=str(merge.host.dtype).removeprefix("torch."),
+            models=models_of(merge),
+            seeds=(config.seed,),
+            notes=merge.notes,
+        )
+    scores = CellScores(grid.cells)
+    for texts in progress(batches(merge.host, config, n=config.n_texts), "texts", quiet=quiet):
+        scores.update(run_texts(grid, texts), texts)
+    rows, parents = list(scores.rows()), list(scores.parent_rows())
+    if config.n_questions:
+        rows += accuracy_rows(grid, config, quiet=quiet)
+        questions = question_set(config.n_questions, seed=config.seed)
+        for name, model in (("host", merge.host), ("donor", merge.donors[0])):
+            parents.append({"system": name} | _accuracy(model, questions))
+    tables = {
+        "layerwise": pd.DataFrame(rows).assign(space="latents")[list(COLUMNS)],
+        "parents": pd.DataFrame(parents),
+    }
+    if config.n_prompts:
+        prompts = prompt_batches(merge.host, config)
+        signals = SignalMeans(grid).measure(progress(prompts, "signals", quiet=quiet))
+        tables["signals"] = signals
+        tables["correlations"] = rank_correlations(signals, tables["layerwise"], seed=config.seed)
+    return tables
+
+
+def run_texts(grid: LatentGrid, texts: Texts) -> GridPass:
+    """The grid on one batch; positions "last" are those from the last prompt token on."""
+    merged_at = texts.from_prompt_end if grid.merge.positions == "last" else None
+    return grid.run(texts.tokens, texts.attention_mask, merged_at)
+
+
+class TextChoice(Protocol):
+    """The part of a configuration that says which texts are read."""
+
+    @property
+    def texts(self) -> Path | None: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def chat(self) -> bool: ...
+    @property
+    def seed(self) -> int: ...
+
+
+def batches(host: HookedLM, config: TextChoice, *, n: int) -> list[Texts]:
+    """The first n texts: questions with their answers, or lines of the file."""
+    if config.texts is not None:
+        return _plain(host, _lines(config.texts)[:n], config, chat=False)
+    questions = _in_turn(n, config.seed)
+    return [
+        encode_questions(host, part, chat=config.chat)
+        for part in _parts(questions, config.batch_size)
+    ]
+
+
+def prompt_batches(
+    host: HookedLM, config: LayerwiseConfig, prompts: Sequence[str] | None = None
+) -> list[Texts]:
+    """Texts for the signals: the prompts given; else the file's first lines, or the prompts of
+    questions that are others than those of `batches`.
+    """
+    if prompts is None and config.texts is not None:
+        return _plain(host, _lines(config.texts)[: config.n_prompts], config, chat=False)
+    if prompts is None:
+        prompts = [question.prompt for question in _in_turn(config.n_prompts, config.seed + 1)]
+    return _plain(host, prompts, config, chat=config.chat)
+
+
+def _plain(host: HookedLM, texts: Sequence[str], config: TextChoice, *, chat: bool) -> list[Texts]:
+    return [encode_plain(host, part, chat=chat) for part in _parts(texts, config.batch_size)]
+
+
+def _lines(path: Path) -> list[str]:
+    lines = [line for line in path.read_text().splitlines() if line.strip()]
+    if not lines:
+        raise ValueError(f"texts={path} holds no line of text")
+    return lines
+
+
+def _in_turn(n: int, seed: int) -> list[Question]:
+    """n questions, one of each category in turn, so that every batch holds all four."""
+    per_category = -(-n // len(CATEGORIES))
+    drawn = question_set(per_category, seed=seed)
+    return [question for i in range(per_category) for question in drawn[i::per_category]][:n]
+
+
+def _parts(items: Sequence[Any], size: int) -> list[Any]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def accuracy_rows(
+    grid: LatentGrid, config: LayerwiseConfig, *, quiet: bool
+) -> list[dict[str, object]]:
+    """Accuracy of each cell on generated answers: a share in [0, 1] with its Wilson interval."""
+    questions = question_set(config.n_questions, seed=config.seed)
+    merge, rows = grid.merge, []
+    for cell in progress(grid.cells, "questions", quiet=quiet):
+        one = LatentMerge(
+            merge.host,
+            merge.donors,
+            operator=cell.operator,
+            layers=[cell.layer],
+            alpha=cell.alpha,
+            donor_weights=merge.donor_weights,
+            base=merge.base if needs_base(get_operator(cell.operator)) else None,
+            positions=merge.positions,
+            accept=merge.accept,
+            **merge.operator_args,
+        )
+        rows.append(cell._asdict() | _accuracy(one, questions))
+    return rows
+
+
+def _accuracy(system: CanGenerate, questions: Sequence[Question]) -> dict[str, Any]:
+    answers = ask(system, questions)
+    n_right, n = sum(answer.correct for answer in answers), len(answers)
+    low, high = wilson_interval(n_right, n)
+    share = {"value": n_right / n, "standard_error": np.nan, "low": low, "high": high, "n": n}
+    return {"metric": "accuracy"} | share
+
+
+def draw(tables: Tables) -> list[Figure]:
+    """The analysis's figures, each with the table it draws."""
+    table = tables["layerwise"]
+    figures = []
+    for metric in (name for name in DRAWN if name in set(table.metric[table.value.notna()])):
+        rows = table[table.metric == metric]
+        heat, lines = plot_layerwise_heatmap(table, metric), plot_layerwise_lines(table, metric)
+        figures += [(f"layerwise_{metric}", heat, rows), (f"layerwise_{metric}_lines", lines, rows)]
+    if "correlations" in tables:
+        ranks = tables["correlations"]
+        figures.append(("signal_ranks", plot_signal_ranks(ranks), ranks))
+    return figures
+
+
+def summary(table: pd.DataFrame) -> str:
+    """The best cell by each metric drawn."""
+    lines = []
+    for metric in (name for name in DRAWN if name in set(table.metric[table.value.notna()])):
+        rows = table[(table.metric == metric) & table.value.notna()]
+        best = rows.loc[rows.value.idxmax() if metric == "accuracy" else rows.value.idxmin()]
+        lines.append(
+            f"{metric}: best {best.value:.3f} ({best.low:.3f} to {best.high:.3f}, n = {best.n}) at "
+            f"block {best.layer}, {best.operator}, alpha {best.alpha:g}"
+        )
+    return "\n".join(lines)
+
+
+class LayerwiseOptions(LayerwiseConfig, OutputOptions):
+    """The configuration and where results go."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line: measure (or find the finished run), draw, save, say where."""
+    options, given = parse_config(
+        LayerwiseOptions, argv, prog="python -m analyses.layerwise", description=__doc__ or ""
+    )
+    config = config_in(options, LayerwiseConfig)
+    folder, tables = run_and_draw(
+        "layerwise",
+        config,
+        given,
+        output=options,
+        run=partial(run, quiet=False),
+        draw=draw,
+    )
+    sys.stdout.write(f"{summary(tables['layerwise'])}\ntables and figures: {folder}\n")
+
+
+if __name__ == "__main__":
+    with one_line_errors("layerwise"):
+        main()

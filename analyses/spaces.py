@@ -1,0 +1,272 @@
+"""The same pair merged in latents, in weights and in logits, side by side: `python -m analyses.spaces`.
+
+Latents and weights: midness and CKA of the merged stream with its parents', block by block. All three:
+how far the merge's next-token distributions lie from its parents' (KL and Jensen-Shannon divergence,
+nats). Experiment B of the latent-merging paper (OpenReview ocEoHCrezd): table "direction" says whether
+latents lie nearer the midpoint and nearer the host than weights, as published for 7B models, here too.
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, computed_field
+from torch import Tensor
+
+from analyses import similarity
+from analyses.command_line import (
+    Figure,
+    OutputOptions,
+    Tables,
+    config_in,
+    one_line_errors,
+    parse_config,
+    run_and_draw,
+)
+from analyses.compositions import Compositions, compositions
+from analyses.inputs import fingerprints
+from analyses.similarity import SimilarityConfig
+from figures import plot_output_divergence, plot_similarity_by_layer
+from figures.interval_line import NORMAL_95
+from lm_merge.generation import EncodedPrompts
+from lm_merge.metrics import ClusteredMean, js_nats, kl_nats
+from lm_merge.recipe import Recipe, Source
+from lm_merge.records import Run
+
+DIVERGENCES = {"kl": kl_nats, "js": js_nats}
+COMPARED = ("midness", "cka_biased_host_merged", "cka_debiased_host_merged")
+# OpenReview ocEoHCrezd: ranges over operators, Qwen2.5-7B-Instruct + OpenThinker3-7B, 270 prompts
+PUBLISHED = {
+    "midness": {"latents": "0.77 to 0.80", "weights": "0.61 to 0.64"},
+    "cka_biased_host_merged": {"latents": "0.83 to 0.89", "weights": "0.32 to 0.35"},
+}
+
+
+class SpacesConfig(BaseModel):
+    """A pair, how it is merged in each space, and on what that is measured."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: Source = Field(default="tiny-instruct", description="carries the forward pass")
+    donors: tuple[Source, ...] = Field(
+        default=("tiny-thinker",), description="the other models; similarity is to the first"
+    )
+    layers: tuple[int, ...] = Field(
+        default=(3,), description="latents: blocks whose resid_post is merged, from 0"
+    )
+    operators: tuple[str, ...] = Field(
+        default=("lerp", "slerp"), description="of latents and of weights alike"
+    )
+    methods: tuple[str, ...] = Field(
+        default=("soft",), description="of logits: soft, mean or weighted_majority"
+    )
+    alphas: tuple[float, ...] = Field(
+        default=(0.25, 0.5, 0.75), min_length=1, description="weights of the donors to measure"
+    )
+    prompts: Path | None = Field(
+        default=None, description="text file, one prompt a line; None: the bundled questions"
+    )
+    n_prompts: PositiveInt = Field(default=128, description="how many prompts at most")
+    chat: bool = Field(default=True, description="put prompts into the host's chat template")
+    batch_size: PositiveInt = Field(default=16, description="prompts a forward pass")
+    device: str | None = Field(default=None, description="torch device; None: the CPU")
+    dtype: str | None = Field(default=None, description="torch dtype; None: the checkpoint's")
+    seed: int = Field(default=0, description="of the bundled questions")
+
+    @computed_field
+    @property
+    def inputs(self) -> dict[str, str | None]:
+        """Fingerprints of the files that go in, so that a run is found again only for the same."""
+        return fingerprints(next(recipes(self)), self.prompts)
+
+
+def recipes(config: SpacesConfig) -> Iterator[Recipe]:
+    """One recipe for every space and operator."""
+    common: dict[str, Any] = {
+        "host": config.host,
+        "donors": config.donors,
+        "alpha": config.alphas[0],
+    }
+    for operator in config.operators:
+        yield Recipe(space="latents", operator=operator, layers=config.layers, **common)
+        yield Recipe(space="weights", operator=operator, **common)
+    for method in config.methods:
+        yield Recipe(space="logits", operator=method, **common)
+
+
+def run(config: SpacesConfig, record: Run | None = None, *, quiet: bool = True) -> Tables:
+    """Tables "similarity" (as in analyses.similarity), "output" and "direction"."""
+    shared = set(SimilarityConfig.model_fields) & set(SpacesConfig.model_fields)
+    prompts_config = SimilarityConfig(**{key: getattr(config, key) for key in shared})
+    similarities, outputs = [], []
+    for recipe in recipes(config):
+        merges = compositions(recipe, config.alphas, device=config.device, dtype=config.dtype)
+        if record is not None:
+            record.update(
+                device=str(merges.host.device),
+                dtype=str(merges.host.dtype).removeprefix("torch."),
+                models=merges.models,
+                seeds=(config.seed,),
+                notes=merges.notes,
+            )
+        batches = similarity.prompt_batches(merges.host, prompts_config)
+        if merges.has_stream:
+            similarities.append(similarity.measure(merges, batches, quiet=quiet)["similarity"])
+        outputs.append(output_table(merges, batches))
+    table = pd.concat(similarities, ignore_index=True) if similarities else pd.DataFrame()
+    return {
+        "similarity": table,
+        "output": pd.concat(outputs, ignore_index=True),
+        "direction": direction_table(table, middle(config.alphas)),
+    }
+
+
+@torch.no_grad()
+def output_table(merges: Compositions, batches: Sequence[EncodedPrompts]) -> pd.DataFrame:
+    """How far a merge's next-token distributions lie from its parents', at every real token.
+
+    Columns space, operator, alpha, metric, value, standard_error (tokens of a text are one cluster),
+    n (tokens). Metrics in nats: kl_host and kl_donor are KL(merge || parent), js_host and js_donor
+    Jensen-Shannon divergences, js_parents that of the two parents. Rows of the unembeddings that not
+    all share are padding and left out.
+    """
+    means: dict[tuple[float, str], ClusteredMean] = {}
+    for batch in batches:
+        assert batch.attention_mask is not None  # texts always come with one
+        ids, mask = batch.input_ids, batch.attention_mask
+        parents = {"host": merges.host(ids, mask), "donor": merges.donor(ids, mask)}
+        for alpha, entered in merges.at.items():
+            with entered() as speaker:
+                merged = speaker(ids, mask)
+            for metric, values in _divergences(merged, parents).items():
+                values = values.masked_fill(~mask.bool(), torch.nan)
+                means.setdefault((alpha, metric), ClusteredMean()).update(values)
+    rows = []
+    for (alpha, metric), mean in means.items():
+        found = mean.result()
+        values = {"value": found.value, "standard_error": found.standard_error, "n": found.n}
+        rows.append({"alpha": alpha, "metric": metric, **values})
+    table = pd.DataFrame(rows)
+    return table.assign(operator=merges.recipe.operator, space=merges.recipe.space)
+
+
+def _divergences(merged: Tensor, parents: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Divergences by name [batch, pos], text by text, so that few logits stand in float32 at once."""
+    d_vocab = min(one.shape[-1] for one in (merged, *parents.values()))
+    found: dict[str, list[Tensor]] = {}
+    for row in range(len(merged)):
+        own = merged[row, :, :d_vocab].float()
+        theirs = {name: one[row, :, :d_vocab].to(own) for name, one in parents.items()}
+        for key, divergence in DIVERGENCES.items():
+            for name, logits in theirs.items():
+                found.setdefault(f"{key}_{name}", []).append(divergence(own, logits))
+        found.setdefault("js_parents", []).append(js_nats(theirs["host"], theirs["donor"]))
+    return {metric: torch.stack(values).squeeze(-1) for metric, values in found.items()}
+
+
+def middle(alphas: Sequence[float]) -> float:
+    """The middle one of the alphas in rising order."""
+    return sorted(alphas)[len(alphas) // 2]
+
+
+def direction_table(table: pd.DataFrame, alpha: float) -> pd.DataFrame:
+    """Latents less weights at the last block, one row an operator and metric, beside the published.
+
+    Columns operator, metric, latents, weights, difference, low and high (95 % interval of the
+    difference), published_latents and published_weights (7B pair), direction: "as published" where
+    the whole interval lies above 0, "opposite" below, else "undecided". Both spaces read the same
+    texts; the interval takes their errors as independent, which makes it too wide if anything.
+    """
+    rows = []
+    if table.empty:
+        return pd.DataFrame()
+    last = table.loc[(table.layer == table.layer.max()) & (table.alpha == alpha)]
+    for operator in last.operator.unique():
+        for metric in COMPARED:
+            one = last.loc[(last.operator == operator) & (last.metric == metric)]
+            one = one.set_index("space")
+            if not {"latents", "weights"} <= set(one.index):
+                continue
+            difference = one.value["latents"] - one.value["weights"]
+            error = np.hypot(one.standard_error["latents"], one.standard_error["weights"])
+            low, high = difference - NORMAL_95 * error, difference + NORMAL_95 * error
+            published = PUBLISHED.get(metric, {"latents": "", "weights": ""})
+            rows.append(
+                {
+                    "operator": operator,
+                    "alpha": alpha,
+                    "layer": int(one.layer.iloc[0]),
+                    "metric": metric,
+                    "latents": one.value["latents"],
+                    "weights": one.value["weights"],
+                    "difference": difference,
+                    "low": low,
+                    "high": high,
+                    "n": int(one.n.min()),
+                    "published_latents": published["latents"],
+                    "published_weights": published["weights"],
+                    "direction": _direction(low, high),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _direction(low: float, high: float) -> str:
+    if low > 0:
+        return "as published"
+    return "opposite" if high < 0 else "undecided"
+
+
+def draw(tables: Tables, config: SpacesConfig) -> list[Figure]:
+    """The analysis's figures, each with the table it draws; similarity at the middle alpha."""
+    shown = tables["similarity"]
+    shown = shown.loc[shown.alpha == middle(config.alphas)] if len(shown) else shown
+    output = tables["output"]
+    drawn = [("output_divergence_by_space", plot_output_divergence(output), output)]
+    if len(shown):
+        figure = plot_similarity_by_layer(shown, merged_layers=config.layers)
+        drawn.insert(0, ("similarity_by_space", figure, shown))
+    return drawn
+
+
+def summary(direction: pd.DataFrame) -> str:
+    """One line an operator and metric: both spaces at the last block, and whether it is as published."""
+    lines = []
+    for row in direction.to_dict("records"):
+        lines.append(
+            f"last block, alpha {row['alpha']:g}, {row['operator']}, {row['metric']}: latents "
+            f"{row['latents']:.3f}, weights {row['weights']:.3f}, difference {row['difference']:+.3f} "
+            f"({row['low']:+.3f} to {row['high']:+.3f}): {row['direction']}"
+        )
+    return "\n".join(lines)
+
+
+class SpacesOptions(SpacesConfig, OutputOptions):
+    """The configuration and where results go."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line: measure (or find the finished run), draw, save, say where."""
+    options, given = parse_config(
+        SpacesOptions, argv, prog="python -m analyses.spaces", description=__doc__ or ""
+    )
+    config = config_in(options, SpacesConfig)
+    folder, tables = run_and_draw(
+        "spaces",
+        config,
+        given,
+        output=options,
+        run=partial(run, quiet=False),
+        draw=partial(draw, config=config),
+    )
+    sys.stdout.write(f"{summary(tables['direction'])}\ntables and figures: {folder}\n")
+
+
+if __name__ == "__main__":
+    with one_line_errors("spaces"):
+        main()

@@ -1,0 +1,50 @@
+"""Which merges look safe, from a handful of prompts: no right answer and no generated token needed.
+
+The signals are those of `analyses.signals`; how well each ranks merges that were then measured is table
+"correlations" of `python -m analyses.layerwise`. On the bundled pairs `kl_prompt` foretells how far a
+merge moves from its host. Whether moving away helps or harms depends on the pair, which no signal
+tells; at a given alpha the least `head_mismatch` goes with the least loss, and so does the latest block.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analyses.layerwise import LayerwiseConfig, grid_of, prompt_batches
+from analyses.signals import SIGNALS, SignalMeans
+from lm_merge.recipe import Recipe
+
+DEFAULT_OPERATORS = ("lerp", "slerp")  # regmean is lerp at another name of alpha
+
+
+def rank(
+    recipe: str | Path | dict[str, Any] | Recipe,
+    *,
+    prompts: Sequence[str] | None = None,
+    by: str = "kl_prompt",
+    layers: tuple[int, ...] = (),
+    alphas: tuple[float, ...] = (0.25, 0.5, 0.75),
+    operators: tuple[str, ...] = DEFAULT_OPERATORS,
+    **settings: Any,
+) -> pd.DataFrame:
+    """One row a merge, the one with the least of `by` first; columns layer, operator, alpha, signals, n.
+
+    recipe: names the models; its own blocks, operator and alpha give way to the grid's. prompts: None
+    takes bundled questions. settings: further fields of `LayerwiseConfig`. n counts tokens.
+
+    Raises ValueError for an unknown signal.
+    """
+    if by not in SIGNALS:
+        raise ValueError(f"by={by!r} is no signal; choose from {', '.join(SIGNALS)}")
+    given = Recipe.load(recipe).model_dump(exclude_unset=True)
+    given = {key: value for key, value in given.items() if key not in ("alpha", "operator")}
+    chosen = {"layers": layers, "alphas": alphas, "operators": operators}
+    config = LayerwiseConfig(**given | chosen | settings)
+    grid = grid_of(config)
+    table = SignalMeans(grid).measure(prompt_batches(grid.merge.host, config, prompts))
+    cell = ["layer", "operator", "alpha"]
+    wide = table.pivot(index=cell, columns="signal", values="value")[list(SIGNALS)]
+    n = table[table.signal == by].set_index(cell)["n"]
+    return wide.assign(n=n).sort_values(by).reset_index()

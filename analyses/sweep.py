@@ -1,0 +1,232 @@
+"""An analysis over a grid of settings: `python -m analyses.sweep --config sweeps/operators.yaml`.
+
+The file names an analysis, settings that all cells share, and lists of values:
+
+    analysis: similarity
+    recipe: recipes/bundled.yaml
+    base: {n_prompts: 32}
+    grid:
+      operator: [lerp, slerp]
+      layers: [[3], [5]]
+
+Every combination is a run of that analysis with a record of its own; one that is finished already is
+found, so a sweep that was stopped goes on where it was, and several processes may share one. The
+tables of all cells are collected, each row with the grid's values. A cell that fails is recorded and
+the others go on; the exit status is the number of failed cells (at most 100; 2 may also say that the
+arguments were wrong, and then nothing ran).
+"""
+
+import ast
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, computed_field
+from rich.console import Console
+from rich.progress import Progress
+from transformers.utils.logging import disable_progress_bar
+
+from analyses.command_line import (
+    OutputOptions,
+    Tables,
+    config_in,
+    one_line_errors,
+    parse_config,
+    run_recorded,
+)
+from lm_merge.records import Run, config_hash
+from lm_merge.sweeps import (
+    CellOutcome,
+    Executor,
+    cell_table,
+    collect,
+    config_with,
+    grid_labels,
+    on_ray,
+    serially,
+    sweep,
+)
+
+MAX_STATUS = 100
+
+
+class SweepConfig(BaseModel):
+    """An analysis, what its cells share, and the values that tell them apart."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    analysis: str = Field(
+        description="name of an analysis that has a `run`, for example similarity"
+    )
+    recipe: Path | None = Field(
+        default=None, description="YAML file of settings for all cells; `base` comes first"
+    )
+    base: dict[str, Any] = Field(default={}, description="settings for all cells")
+    grid: dict[str, list[Any]] = Field(
+        description="setting -> values; `operator_args.lambda_reg` names an entry of a setting"
+    )
+
+    @computed_field
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """Hash of every cell's configuration, so that changed inputs make another sweep."""
+        return tuple(config_hash(config) for config in configs_of(self))
+
+
+class Execution(BaseModel):
+    """How the cells are run; no part of what is computed."""
+
+    ray: bool = Field(default=False, description="run cells side by side on a local Ray cluster")
+    ray_address: str | None = Field(
+        default=None, description="of a running Ray cluster to use instead, for example auto"
+    )
+    cpus: float | None = Field(default=None, description="CPUs that a cell holds on Ray; None: 1")
+    gpus: float | None = Field(default=None, description="GPUs that a cell holds on Ray; None: 0")
+    retries: NonNegativeInt = Field(default=0, description="further attempts at a failing cell")
+
+
+class SweepOptions(SweepConfig, Execution, OutputOptions):
+    """The sweep, how to run it, and where results go."""
+
+
+class CellsFailed(Exception):
+    """Some cells failed; all others are done and recorded."""
+
+    def __init__(self, failed: Sequence[CellOutcome], n_cells: int) -> None:
+        lines = [f"{len(failed)} of {n_cells} cells failed:"]
+        for outcome in failed:
+            assert outcome.error is not None
+            lines.append(f"  {outcome.folder}: {outcome.error.strip().splitlines()[-1]}")
+        super().__init__("\n".join(lines))
+        self.n_failed = len(failed)
+
+
+def analysis_of(name: str) -> tuple[type[BaseModel], Callable[..., Tables]]:
+    """Configuration class and `run` of the analysis by that name."""
+    known = analysis_names()
+    if name not in known:
+        raise ValueError(f"analysis={name!r} is unknown; choose from {', '.join(known)}")
+    run = importlib.import_module(f"analyses.{name}").run
+    config, *_ = inspect.signature(run, eval_str=True).parameters.values()
+    return config.annotation, run
+
+
+def analysis_names() -> list[str]:
+    """The modules of `analyses` with a `run` that takes a configuration and a record; imports none."""
+    names = []
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef) and node.name == "run" and path.stem != "sweep":
+                arguments = [argument.arg for argument in node.args.args]
+                names += [path.stem] if arguments == ["config", "record"] else []
+    return names
+
+
+def configs_of(config: SweepConfig) -> list[BaseModel]:
+    """The configuration of every cell, in the order of the grid."""
+    config_class, _ = analysis_of(config.analysis)
+    base: dict[str, Any] = {}
+    if config.recipe is not None:
+        base = yaml.safe_load(config.recipe.read_text())
+        if not isinstance(base, dict):
+            raise ValueError(f"recipe={config.recipe} holds no mapping of settings")
+    given = {**base, **config.base}
+    return [config_with(config_class, given, label) for label in grid_labels(config.grid)]
+
+
+def run(config: SweepConfig, record: Run, *, options: SweepOptions, quiet: bool = True) -> Tables:
+    """The tables of all cells by name, and "cells": a row each. Raises CellsFailed after the last."""
+    configs, labels = configs_of(config), grid_labels(config.grid)
+    _, function = analysis_of(config.analysis)
+    console = Console(stderr=True)
+    with executor_of(options) as executor, Progress(console=console, disable=quiet) as bar:
+        task = bar.add_task(config.analysis, total=len(configs))
+        outcomes = sweep(
+            config.analysis,
+            configs,
+            function,
+            root=options.runs,
+            executor=executor,
+            retries=options.retries,
+            fresh=options.fresh,
+            on_outcome=lambda outcome: bar.advance(task),
+        )
+    tables = collect(outcomes, labels) | {"cells": cell_table(outcomes, labels)}
+    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    if failed:
+        for name, table in tables.items():
+            record.save_table(name, table)
+        raise CellsFailed(failed, len(outcomes))
+    return tables
+
+
+def executor_of(options: Execution) -> AbstractContextManager[Executor]:
+    """The executor that the options ask for, to be entered."""
+    if options.ray or options.ray_address is not None:
+        cpus = 1.0 if options.cpus is None else options.cpus
+        gpus = 0.0 if options.gpus is None else options.gpus
+        return on_ray(options.ray_address, cpus=cpus, gpus=gpus)
+    if options.cpus is not None or options.gpus is not None:
+        raise ValueError(
+            f"cpus={options.cpus}, gpus={options.gpus} are what a cell holds on Ray: "
+            "give ray or ray_address too; without Ray a cell has the whole machine"
+        )
+    return nullcontext(serially)
+
+
+def execute(options: SweepOptions, given: dict[str, Any]) -> None:
+    """Sweep, collect, and say where the tables are; exits with the number of failed cells."""
+    config = config_in(options, SweepConfig)
+    disable_progress_bar()  # of loading weights: the sweep has its own
+    try:
+        folder, tables = run_recorded(
+            "sweep", config, given, output=options, run=partial(run, options=options, quiet=False)
+        )
+    except CellsFailed as failed:
+        sys.stderr.write(f"sweep: {failed}\n")
+        sys.exit(min(failed.n_failed, MAX_STATUS))
+    if options.export is not None:
+        export_tables(tables, options.export)
+    names = ", ".join(f"{name} ({len(tables[name])} rows)" for name in sorted(tables))
+    sys.stdout.write(f"{len(tables['cells'])} cells of {config.analysis}: {names}\n")
+    sys.stdout.write(f"tables: {folder}\n")
+
+
+def export_tables(tables: Tables, folder: Path) -> None:
+    """Copies as CSV."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, table in tables.items():
+        table.to_csv(folder / f"{name}.csv", index=False)
+
+
+def sweep_file(file: Path, **options: Any) -> None:
+    """Sweep what a YAML file says; `options` are fields of `SweepOptions` besides."""
+    content = yaml.safe_load(file.read_text())
+    if not isinstance(content, dict):
+        raise ValueError(f"{file} holds no mapping; it needs analysis, base and grid")
+    unknown = sorted(set(content) - set(SweepConfig.model_fields))
+    if unknown:
+        raise ValueError(
+            f"{file}: {', '.join(unknown)} is unknown; choose from "
+            f"{', '.join(SweepConfig.model_fields)}"
+        )
+    execute(SweepOptions(**content, **options), content)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line: sweep what the arguments say."""
+    options, given = parse_config(
+        SweepOptions, argv, prog="python -m analyses.sweep", description=__doc__ or ""
+    )
+    execute(options, given)
+
+
+if __name__ == "__main__":
+    with one_line_errors("sweep"):
+        main()

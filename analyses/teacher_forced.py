@@ -1,0 +1,236 @@
+"""Merges on given texts: what each says next, token by token, beside both parents; no generation."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from figures.interval_line import NORMAL_95
+from lm_merge.metrics import ClusteredMean, MinibatchCKA, arc_ratio, midness
+from lm_merge.models import HookedLM
+from lm_merge.models.tail import RecordedPass, Tail
+from lm_merge.spaces.latent_grid import GridCell, GridPass
+from lm_merge.zoo.tasks import Question
+
+CHUNK_LOGITS = 2**24  # logits in memory at once, so that they do not grow with texts or cells
+KL_METRICS = ("kl_host", "kl_donor")
+LOSS_METRICS = ("loss", "loss_answer", "loss_increase", "loss_answer_increase")
+
+
+@dataclass(frozen=True)
+class Texts:
+    """A batch of texts, padded on the right.
+
+    answer: columns that hold the right answer, its end token included; none in texts without one.
+    prompt_end: column of each text's last prompt token; the last token in texts without an answer.
+    """
+
+    tokens: Int[Tensor, "batch pos"]
+    attention_mask: Int[Tensor, "batch pos"]
+    answer: Bool[Tensor, "batch pos"]
+    prompt_end: Int[Tensor, "batch 1"]
+
+    @property
+    def predicts(self) -> Bool[Tensor, "batch pos"]:
+        """Columns whose next one holds a token; there a next-token distribution is scored."""
+        following = self.attention_mask.roll(-1, dims=1).bool()
+        following[:, -1] = False
+        return following
+
+    @property
+    def from_prompt_end(self) -> Bool[Tensor, "batch pos"]:
+        """Every token from the last prompt token on."""
+        columns = torch.arange(self.tokens.shape[1], device=self.tokens.device)
+        return (columns >= self.prompt_end) & self.attention_mask.bool()
+
+
+def encode_questions(host: HookedLM, questions: Sequence[Question], *, chat: bool = True) -> Texts:
+    """Each question in the host's chat template with its right answer and end token after it."""
+    tokenizer: Any = host.tokenizer
+    pairs = []
+    for question in questions:
+        prompt = host.to_tokens(question.prompt, chat=chat).input_ids[0].tolist()
+        answer = tokenizer(question.answer, add_special_tokens=False).input_ids
+        pairs.append((prompt, [*answer, tokenizer.eos_token_id]))
+    return _padded(pairs, host.device)
+
+
+def encode_plain(host: HookedLM, texts: Sequence[str], *, chat: bool = False) -> Texts:
+    """Texts none of whose tokens is an answer; with `chat` as prompts in the host's template."""
+    ids = [host.to_tokens(text, chat=chat).input_ids[0].tolist() for text in texts]
+    return _padded([(text, []) for text in ids], host.device)
+
+
+def _padded(pairs: Sequence[tuple[list[int], list[int]]], device: torch.device) -> Texts:
+    n_columns = max(len(prompt) + len(answer) for prompt, answer in pairs)
+    tokens = torch.zeros(len(pairs), n_columns, dtype=torch.long)
+    mask, in_answer = torch.zeros_like(tokens), torch.zeros_like(tokens, dtype=torch.bool)
+    for row, (prompt, answer) in enumerate(pairs):
+        tokens[row, : len(prompt) + len(answer)] = torch.tensor([*prompt, *answer])
+        mask[row, : len(prompt) + len(answer)] = 1
+        in_answer[row, len(prompt) : len(prompt) + len(answer)] = True
+    ends = torch.tensor([[len(prompt) - 1] for prompt, _ in pairs])
+    return Texts(*(part.to(device) for part in (tokens, mask, in_answer, ends)))
+
+
+class NextTokens:
+    """Next-token log-probabilities of the parents at the scored columns of a batch, kept for all cells.
+
+    Where the vocabularies are padded to different sizes, both are cut to the smaller one.
+    """
+
+    def __init__(self, passed: GridPass, texts: Texts) -> None:
+        self.at = texts.predicts
+        self.targets = texts.tokens.roll(-1, dims=1)[self.at]
+        tails = {"host": passed.host.tail, "donor": passed.donor.tail}
+        ends = {"host": end_of(passed.host), "donor": end_of(passed.donor)}
+        self.d_vocab = min(tail.model.d_vocab for tail in tails.values())
+        self.tail = tails["host"]
+        self.parents = {
+            name: torch.cat(list(self._in_parts(tails[name], end))) for name, end in ends.items()
+        }
+
+    def losses(self, name: str) -> Float[Tensor, " n"]:
+        """Nats that a parent loses at each scored column."""
+        return _loss(self.parents[name], self.targets)
+
+    def of_merge(self, end: Float[Tensor, "batch pos d_model"]) -> dict[str, Float[Tensor, " n"]]:
+        """Loss and KL(merge || parent) of a merge at each scored column, in nats."""
+        found: dict[str, list[Tensor]] = {key: [] for key in ("loss", *KL_METRICS)}
+        start = 0
+        for merged in self._in_parts(self.tail, end):
+            chosen = slice(start, start + len(merged))
+            parents = {name: parent[chosen] for name, parent in self.parents.items()}
+            for key, values in next_token_scores(merged, parents, self.targets[chosen]).items():
+                found[key].append(values)
+            start += len(merged)
+        return {key: torch.cat(parts) for key, parts in found.items()}
+
+    def log_probabilities(
+        self, end: Float[Tensor, "batch pos d_model"]
+    ) -> Float[Tensor, "n d_vocab"]:
+        """What the host says at each scored column from a state of its last block."""
+        return torch.cat(list(self._in_parts(self.tail, end)))
+
+    def _in_parts(self, tail: Tail, end: Tensor) -> Iterator[Tensor]:
+        with torch.no_grad():
+            for part in end[self.at].split(max(1, CHUNK_LOGITS // self.d_vocab)):
+                yield tail.readout(part)[..., : self.d_vocab].float().log_softmax(dim=-1)
+
+    def by_text(self, values: Float[Tensor, " n"], keep: Tensor | None = None) -> Tensor:
+        """Values of the scored columns as [batch, pos], NaN elsewhere and where `keep` is False."""
+        table = torch.full(self.at.shape, torch.nan, device=values.device)
+        table[self.at] = values
+        return table if keep is None else table.masked_fill(~keep, torch.nan)
+
+
+def next_token_scores(
+    merged: Float[Tensor, "n d_vocab"],
+    parents: Mapping[str, Float[Tensor, "n d_vocab"]],
+    targets: Int[Tensor, " n"],
+) -> dict[str, Float[Tensor, " n"]]:
+    """Loss on the targets and KL(merge || parent) of each parent, from log-probabilities, in nats."""
+    divergences = {
+        f"kl_{name}": (merged.exp() * (merged - parent)).sum(dim=-1)
+        for name, parent in parents.items()
+    }
+    return {"loss": _loss(merged, targets), **divergences}
+
+
+class CellScores:
+    """Accumulates, batch by batch, what is measured of every cell on texts; memory stays flat."""
+
+    def __init__(self, cells: Iterable[GridCell]) -> None:
+        metrics = (*LOSS_METRICS, *KL_METRICS, "midness", "arc_ratio")
+        self.means = {cell: {name: ClusteredMean() for name in metrics} for cell in cells}
+        self.parents = {
+            name: {metric: ClusteredMean() for metric in LOSS_METRICS[:2]}
+            for name in ("host", "donor")
+        }
+        self.ckas: dict[tuple[GridCell, ...], MinibatchCKA] = {}
+
+    def update(self, passed: GridPass, texts: Texts) -> None:
+        """Add a batch: one pass of the parents and, block by block, of the merges."""
+        real, answers = texts.attention_mask.bool(), texts.answer.roll(-1, dims=1)
+        spoken = NextTokens(passed, texts)
+        for name, means in self.parents.items():
+            losses = spoken.losses(name)
+            means["loss"].update(spoken.by_text(losses))
+            means["loss_answer"].update(spoken.by_text(losses, answers))
+        host, donor = end_of(passed.host).float(), end_of(passed.donor).float()
+        for cells, ends in passed.ends():
+            rows = {"host": host[real], "donor": donor[real]}
+            for cell, end in zip(cells, ends, strict=True):
+                self._update_cell(cell, spoken, end, answers)
+                for name, metric in (("midness", midness), ("arc_ratio", arc_ratio)):
+                    values = metric(host, donor, end.float()).squeeze(-1)
+                    self.means[cell][name].update(values.masked_fill(~real, torch.nan))
+                rows[_name(cell)] = end[real]
+            if cells not in self.ckas:
+                pairs = [(one, _name(cell)) for cell in cells for one in ("host", "donor")]
+                self.ckas[cells] = MinibatchCKA(pairs)
+            self.ckas[cells].update(rows)
+
+    def _update_cell(
+        self, cell: GridCell, spoken: NextTokens, end: Tensor, answers: Tensor
+    ) -> None:
+        values, means = spoken.of_merge(end), self.means[cell]
+        values["loss_increase"] = values["loss"] - spoken.losses("host")
+        for name, value in values.items():
+            means[name].update(spoken.by_text(value))
+        for name in ("loss", "loss_increase"):
+            key = name.replace("loss", "loss_answer")
+            means[key].update(spoken.by_text(values[name], answers))
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Tidy rows of the cells: layer, operator, alpha, metric and what `estimate` gives."""
+        for cell, means in self.means.items():
+            for metric, mean in means.items():
+                found = mean.result()
+                yield cell._asdict() | estimate(metric, found.value, found.standard_error, found.n)
+        for cells, fitter in self.ckas.items():
+            results = fitter.results()
+            for cell in cells:
+                for parent in ("host", "donor"):
+                    cka = results[parent, _name(cell)]
+                    metric = f"cka_debiased_{parent}_merged"
+                    yield cell._asdict() | estimate(
+                        metric, cka.value, cka.standard_error, cka.n_rows
+                    )
+
+    def parent_rows(self) -> Iterator[dict[str, Any]]:
+        """Rows of host and donor: system, metric and what `estimate` gives."""
+        for name, means in self.parents.items():
+            for metric, mean in means.items():
+                found = mean.result()
+                yield {"system": name} | estimate(
+                    metric, found.value, found.standard_error, found.n
+                )
+
+
+def estimate(metric: str, value: float, error: float, n: int) -> dict[str, Any]:
+    """A mean with its standard error and 95 % interval; NaN where undefined, n values."""
+    return {
+        "metric": metric,
+        "value": value,
+        "standard_error": error,
+        "low": value - NORMAL_95 * error,
+        "high": value + NORMAL_95 * error,
+        "n": n,
+    }
+
+
+def _loss(log_probabilities: Tensor, targets: Tensor) -> Tensor:
+    return -log_probabilities.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+
+
+def end_of(passed: RecordedPass) -> Float[Tensor, "batch pos d_model"]:
+    """resid_post of the last block."""
+    return passed.states[passed.tail.n_layers - 1]
+
+
+def _name(cell: GridCell) -> str:
+    return f"{cell.operator} {cell.alpha:g} at {cell.layer}"

@@ -1,0 +1,183 @@
+"""What host, donor and merge would say next, token by token: `python -m analyses.tokens --prompt ...`.
+
+The merge answers the prompt; then both parents and the merge read prompt and answer, and at every
+position from the last prompt token on their next-token distributions stand side by side.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from pydantic import Field, PositiveInt, computed_field
+from torch import Tensor
+
+from analyses.command_line import (
+    Figure,
+    OutputOptions,
+    Tables,
+    config_in,
+    one_line_errors,
+    parse_config,
+    run_and_draw,
+)
+from analyses.inputs import fingerprints, models_of
+from figures import plot_gate_by_token, plot_next_tokens, plot_token_probabilities
+from lm_merge.recipe import Recipe, Source
+from lm_merge.records import Run
+from lm_merge.spaces import LatentMerge
+from lm_merge.spaces.compose import compose_latents
+
+
+class TokensConfig(Recipe):
+    """A recipe and one prompt; any recipe file for latents serves as `--config`."""
+
+    host: Source = Field(default="tiny-instruct", description="carries the forward pass")
+    donors: tuple[Source, ...] = Field(
+        default=("tiny-thinker",), description="give the other streams; the first is shown"
+    )
+    layers: dict[int, float] | tuple[int, ...] | None = Field(
+        default={3: 0.5}, description="blocks whose resid_post is merged, from 0"
+    )
+    prompt: str = Field(default="47+38 = ?", description="what to answer")
+    chat: bool = Field(default=True, description="put the prompt into the host's chat template")
+    max_new_tokens: PositiveInt = Field(default=32, description="tokens of the answer at most")
+    top_k: PositiveInt = Field(default=3, description="likeliest tokens of each system to show")
+    device: str | None = Field(default=None, description="torch device; None: the CPU")
+    dtype: str | None = Field(default=None, description="torch dtype; None: the checkpoint's")
+
+    @computed_field
+    @property
+    def inputs(self) -> dict[str, str | None]:
+        """Fingerprints of the files that go in, so that a run is found again only for the same."""
+        return fingerprints(self)
+
+
+def run(config: TokensConfig, record: Run | None = None) -> Tables:
+    """Tables "tokens", "next_tokens" and "gate" of `token_tables`."""
+    recipe = Recipe(**{key: getattr(config, key) for key in Recipe.model_fields})
+    merge = compose_latents(recipe, device=config.device, dtype=config.dtype)
+    if not isinstance(merge, LatentMerge):
+        raise ValueError(f"space={config.space!r}: the per-token view is of space 'latents'")
+    if record is not None:
+        record.update(
+            device=str(merge.host.device),
+            dtype=str(merge.host.dtype).removeprefix("torch."),
+            models=models_of(merge),
+            notes=merge.notes,
+        )
+    prompt = merge.host.to_tokens(config.prompt, chat=config.chat).input_ids
+    text = merge.generate(prompt, max_new_tokens=config.max_new_tokens, do_sample=False)
+    return token_tables(merge, text, prompt.shape[1], top_k=config.top_k)
+
+
+@torch.no_grad()
+def token_tables(merge: LatentMerge, text: Tensor, n_prompt: int, *, top_k: int) -> Tables:
+    """Host, first donor and merge at each position of one text [1, pos] from its last prompt token.
+
+    "tokens": position, token (the one that follows), system, probability of that token,
+    entropy_nats, kl_nats (of the merge's distribution from the system's; 0 for the merge).
+    "next_tokens": position, token (that stands there), system, candidate, probability, for the
+    `top_k` likeliest of each system. "gate": alpha of each token at each merged block.
+    """
+    host, donor = merge.host, merge.donors[0]
+    words = [merge.host.tokenizer.decode(token) for token in text[0]]
+    with merge.recording() as record:
+        logits = {"merged": merge(text)}
+    logits = {"host": _native(host, text), "donor": _native(donor, text), **logits}
+    n_tokens = min(len(host.tokenizer), *(one.shape[-1] for one in logits.values()))
+    log_probs = {
+        name: one[0, n_prompt - 1 :, :n_tokens].double().log_softmax(-1).cpu()
+        for name, one in logits.items()
+    }
+    positions = range(n_prompt - 1, text.shape[1])
+    decode = host.tokenizer.decode
+    return {
+        "tokens": _followed(log_probs, text[0, n_prompt:].cpu(), positions, words),
+        "next_tokens": next_token_table(
+            log_probs, positions, [words[position] for position in positions], decode, top_k
+        ),
+        "gate": record.table(words),
+    }
+
+
+def next_token_table(
+    log_probs: Mapping[str, Float[Tensor, "pos n_tokens"]],
+    positions: Sequence[int],
+    words: Sequence[str],
+    decode: object,
+    top_k: int,
+) -> pd.DataFrame:
+    """The likeliest next tokens of every system with their probability under each of them."""
+    rows = []
+    for index, (position, word) in enumerate(zip(positions, words, strict=True)):
+        likeliest = [one[index].topk(top_k).indices.tolist() for one in log_probs.values()]
+        for candidate in dict.fromkeys(token for tokens in likeliest for token in tokens):
+            for system, one in log_probs.items():
+                rows.append(
+                    {
+                        "position": position,
+                        "token": word,
+                        "system": system,
+                        "candidate": decode(candidate),  # pyright: ignore[reportCallIssue]
+                        "probability": float(one[index, candidate].exp()),
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def _followed(
+    log_probs: Mapping[str, Tensor], following: Tensor, positions: range, words: Sequence[str]
+) -> pd.DataFrame:
+    """How every system saw the token that follows each position; the last has none."""
+    merged = log_probs["merged"]
+    rows = []
+    for system, one in log_probs.items():
+        kl = (merged.exp() * (merged - one)).sum(-1)
+        entropy = -(one.exp() * one).sum(-1)
+        for index, token in enumerate(following):
+            rows.append(
+                {
+                    "position": positions[index + 1],
+                    "token": words[positions[index + 1]],
+                    "system": system,
+                    "probability": float(one[index, token].exp()),
+                    "entropy_nats": float(entropy[index]),
+                    "kl_nats": float(kl[index]),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _native(model: object, tokens: Tensor) -> Tensor:
+    return model.native(tokens.to(model.device), use_cache=False).logits  # pyright: ignore
+
+
+def draw(tables: Tables) -> list[Figure]:
+    """The analysis's figures, each with the table it draws."""
+    return [
+        ("token_probabilities", plot_token_probabilities(tables["tokens"]), tables["tokens"]),
+        ("next_tokens", plot_next_tokens(tables["next_tokens"]), tables["next_tokens"]),
+        ("gate_by_token", plot_gate_by_token(tables["gate"]), tables["gate"]),
+    ]
+
+
+class TokensOptions(TokensConfig, OutputOptions):
+    """The configuration and where results go."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line: measure (or find the finished run), draw, save, say where."""
+    options, given = parse_config(
+        TokensOptions, argv, prog="python -m analyses.tokens", description=__doc__ or ""
+    )
+    config = config_in(options, TokensConfig)
+    folder, tables = run_and_draw("tokens", config, given, output=options, run=run, draw=draw)
+    merged = tables["tokens"].query("system == 'merged'")
+    sys.stdout.write(f"{''.join(merged.token)}\ntables and figures: {folder}\n")
+
+
+if __name__ == "__main__":
+    with one_line_errors("tokens"):
+        main()

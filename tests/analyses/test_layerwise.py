@@ -1,0 +1,199 @@
+"""The layerwise analysis: its numbers are those of merges one by one; signals; files; bad input."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch.distributions import Categorical, kl_divergence
+from torch.nn.functional import cross_entropy
+
+import lm_merge as lm
+from analyses import layerwise, suggest
+from analyses.layerwise import LayerwiseConfig
+from analyses.signals import SIGNALS, rank_correlations
+from lm_merge import cli
+from lm_merge.evaluation import question_set
+from lm_merge.metrics import midness
+from lm_merge.models import record_resid_post
+
+SMALL = {"n_texts": 8, "batch_size": 3, "layers": (3, 7), "alphas": (0.25, 0.75), "n_prompts": 4}
+
+
+@pytest.fixture(scope="module")
+def tables():
+    return layerwise.run(LayerwiseConfig(**SMALL, n_questions=1))
+
+
+def cell(table: pd.DataFrame, metric: str, **where) -> pd.Series:
+    for column, value in {"metric": metric, **where}.items():
+        table = table[table[column] == value]
+    (row,) = [row for _, row in table.iterrows()]
+    return row
+
+
+def test_every_cell_and_metric_has_one_row_with_its_n_and_interval(tables):
+    table = tables["layerwise"]
+    assert len(table) == 2 * 3 * 2 * (6 + 2 + 2 + 1)
+    assert not table.duplicated(["layer", "operator", "alpha", "metric"]).any()
+    assert (table.n > 0).all()
+    one_group = table.metric.str.startswith("cka")  # few tokens: no standard error
+    assert (table.low <= table.value)[~one_group].all()
+    assert (table.value <= table.high)[~one_group].all()
+
+
+def test_losses_and_divergences_are_those_of_merges_one_by_one(tables, tiny_instruct, tiny_thinker):
+    drawn = question_set(2)
+    questions = [drawn[category * 2 + i] for i in range(2) for category in range(4)]
+    merge = lm.LatentMerge(tiny_instruct, tiny_thinker, operator="slerp", layers=[3], alpha=0.75)
+    found = {"loss": [], "loss_answer": [], "kl_host": [], "kl_donor": [], "midness": []}
+    for question in questions:  # one by one: no padding, no batches
+        prompt = tiny_instruct.to_tokens(question.prompt, chat=True).input_ids
+        answer = tiny_instruct.tokenizer(f"{question.answer}<|im_end|>", add_special_tokens=False)
+        ids = torch.cat([prompt, torch.tensor([answer.input_ids])], dim=1)
+        with torch.no_grad():
+            logits = merge(ids)[0]
+            parents = [model.native(ids).logits[0] for model in (tiny_instruct, tiny_thinker)]
+        losses = cross_entropy(logits[:-1], ids[0, 1:], reduction="none")
+        found["loss"] += losses.tolist()
+        found["loss_answer"] += losses[prompt.shape[1] - 1 :].tolist()
+        for name, parent in zip(("kl_host", "kl_donor"), parents, strict=True):
+            spoken = (Categorical(logits=given[:-1]) for given in (logits, parent))
+            found[name] += kl_divergence(*spoken).tolist()
+        mask = torch.ones_like(ids)
+        ends = [record_resid_post(model, ids, mask)[-1] for model in (tiny_instruct, tiny_thinker)]
+        with merge.hooks():
+            ends.append(record_resid_post(tiny_instruct, ids, mask)[-1])
+        found["midness"] += midness(*ends).flatten().tolist()
+    for metric, values in found.items():
+        row = cell(tables["layerwise"], metric, layer=3, operator="slerp", alpha=0.75)
+        assert row.value == pytest.approx(np.mean(values), abs=1e-5)
+        assert row.n == len(values)
+
+
+def test_the_increase_is_the_loss_over_the_hosts(tables):
+    parents = tables["parents"].query("system == 'host'").set_index("metric").value
+    for metric in ("loss", "loss_answer"):
+        of_cell = {"layer": 7, "operator": "lerp", "alpha": 0.25}
+        loss, increase = (
+            cell(tables["layerwise"], f"{metric}{end}", **of_cell) for end in ("", "_increase")
+        )
+        assert increase.value == pytest.approx(loss.value - parents[metric], abs=1e-6)
+
+
+def test_regmean_is_lerp_at_the_alpha_of_its_lambda(tables):
+    table = tables["layerwise"].query("metric != 'accuracy'")
+    one, other = (
+        table[table.operator == name].set_index(["layer", "alpha", "metric"]).value
+        for name in ("lerp", "regmean")
+    )
+    pd.testing.assert_series_equal(one, other, atol=1e-4, rtol=1e-4)
+
+
+def test_accuracy_has_a_wilson_interval(tables):
+    rows = tables["layerwise"].query("metric == 'accuracy'")
+    parents = tables["parents"].query("metric == 'accuracy'")
+    assert list(parents.system) == ["host", "donor"]
+    assert {*rows.n, *parents.n} == {4}
+    for _, row in rows.iterrows():
+        assert (row.low, row.high) == lm.evaluation.wilson_interval(round(row.value * 4), 4)
+
+
+def test_the_default_grid_is_every_fifth_block_and_the_last():
+    assert layerwise.default_layers(28) == (0, 5, 10, 15, 20, 25, 27)
+    assert layerwise.default_layers(8) == (0, 5, 7)
+    assert layerwise.default_layers(6) == (0, 5)
+
+
+def test_the_bound_holds_for_lerp_and_signals_have_one_row_a_cell(tables, tiny_instruct):
+    signals = tables["signals"]
+    assert len(signals) == 2 * 3 * 2 * len(SIGNALS)
+    lines = signals[signals.operator == "lerp"].pivot(
+        index=["layer", "alpha"], columns="signal", values="value"
+    )
+    assert (lines.bound >= lines.chord).all()
+    assert (lines[["distance", "arc_rad", "head_mismatch", "kl_prompt"]] > 0).all(axis=None)
+    config = LayerwiseConfig(**SMALL)
+    grid = layerwise.grid_of(config)
+    texts = layerwise.prompt_batches(tiny_instruct, config)
+    actual: dict = {}
+    for batch in texts:
+        assert not batch.answer.any()
+        passed = layerwise.run_texts(grid, batch)
+        with torch.no_grad():
+            host = passed.host.tail.readout(passed.host.states[7]).log_softmax(-1)
+            for cells, ends in passed.ends():
+                for one, end in zip(cells, ends, strict=True):
+                    read = passed.host.tail.readout(end).log_softmax(-1)
+                    away = (host.exp() * (host - read)).sum(-1)
+                    actual.setdefault(one, []).append(away[batch.predicts])
+    for one, parts in actual.items():
+        if one.operator == "lerp":
+            assert torch.cat(parts).mean() <= lines.bound[one.layer, one.alpha] * 1.2
+
+
+def test_rank_correlations_by_hand():
+    cells = pd.DataFrame(
+        [(layer, op, a) for layer in (1, 2, 3) for op in ("lerp", "regmean") for a in (0.2, 0.8)],
+        columns=["layer", "operator", "alpha"],
+    )
+    parts = [
+        cells.assign(signal=name, value=-cells.layer if name == "bound" else cells.alpha)
+        for name in SIGNALS
+    ]
+    harm = cells.assign(metric="loss", value=cells.layer**2 + cells.alpha)
+    table = rank_correlations(pd.concat(parts), harm)
+    overall = table[table.alpha.isna()].set_index("signal")
+    assert set(overall.n) == {6}  # regmean is lerp
+    assert overall.spearman["bound"] < overall.spearman["distance"] < overall.spearman["layer"]
+    at_one = table[table.alpha == 0.2].set_index("signal")
+    assert at_one.spearman["bound"] == pytest.approx(-1)
+    assert at_one.spearman["layer"] == pytest.approx(1)
+    assert np.isnan(at_one.spearman["distance"])  # all equal there: nothing to rank
+
+
+def test_the_command_writes_a_record_and_finds_it_the_second_time(tmp_path, capsys):
+    path = tmp_path / "texts.txt"
+    path.write_text("12+34 = 46\n\nThe capital of Norway is Oslo.\n")
+    arguments = ["--runs", str(tmp_path / "runs"), "--texts", str(path), "--layers", "[2]"]
+    arguments += ["--n_prompts", "0", "--operators", "[lerp]", "--positions", "last"]
+    layerwise.main(arguments)
+    first = capsys.readouterr().out
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert json.loads((folder / "record.json").read_text())["status"] == "finished"
+    assert (folder / "layerwise_loss.html").is_file()
+    assert not (folder / "layerwise_loss_answer.html").exists()  # texts without answers
+    layerwise.main(arguments)
+    captured = capsys.readouterr()
+    assert captured.out == first
+    assert "found the finished run" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--space", "logits"], "space must be 'latents'"),
+        (["--operators", "[]"], "operators"),
+        (["--n_texts", "0"], "greater than 0"),
+    ],
+)
+def test_bad_arguments_end_with_status_2_and_say_which(arguments, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        layerwise.main(arguments)
+    assert message in capsys.readouterr().err
+
+
+def test_suggest_ranks_by_the_signal_asked_for_and_needs_no_answer(tmp_path, capsys):
+    path = tmp_path / "recipe.yaml"
+    lm.Recipe(host="tiny-instruct", donors=("tiny-coder",), layers={3: 0.5}).save(path)
+    table = suggest.rank(path, prompts=["12+34 = ?", "Who is taller?"], layers=(2, 5), by="bound")
+    assert len(table) == 2 * 2 * 3
+    assert table.bound.is_monotonic_increasing
+    assert set(SIGNALS) <= set(table.columns)
+    with pytest.raises(ValueError, match="by='luck' is no signal; choose from distance"):
+        suggest.rank(path, by="luck")
+    cli.main(
+        ["suggest", str(path), "--prompts", '["12+34 = ?"]', "--layers", "[3]", "--n_shown", "2"]
+    )
+    assert "kl_prompt" in capsys.readouterr().out

@@ -1,0 +1,140 @@
+"""Sweeps of an analysis from a file and from the command line."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from analyses import similarity, sweep
+from lm_merge import cli
+from lm_merge.records import read_record
+
+PROJECT = Path(__file__).parents[2]
+BASE = {"n_prompts": 4, "alphas": [0.5], "layers": [3]}
+GRID = {"operator": ["lerp", "slerp"], "layers": [[3], [5]]}
+
+
+def write(path: Path, **content) -> str:
+    path.write_text(yaml.safe_dump({"analysis": "similarity", "base": BASE, **content}))
+    return str(path)
+
+
+def folders(runs: Path, analysis: str) -> list[Path]:
+    return sorted(runs.glob(f"*-{analysis}-*"))
+
+
+def test_a_file_is_swept_collected_and_found(tmp_path, capsys):
+    runs = tmp_path / "runs"
+    file = write(tmp_path / "sweep.yaml", grid=GRID)
+    arguments = ["sweep", file, "--runs", str(runs), "--export", str(tmp_path / "out")]
+    cli.main(arguments)
+    first = capsys.readouterr().out
+    assert "4 cells of similarity" in first
+    (folder,) = folders(runs, "sweep")
+    table = pd.read_parquet(folder / "similarity.parquet")
+    assert len(table) == 4 * 8 * 9
+    assert set(table.layers) == {"[3]", "[5]"}
+    for (operator, layers), rows in table.groupby(["operator", "layers"]):
+        layer = yaml.safe_load(layers)[0]
+        config = similarity.SimilarityConfig(**BASE | {"operator": operator, "layers": [layer]})
+        alone = similarity.run(config)["similarity"]
+        pd.testing.assert_frame_equal(rows[list(alone)].reset_index(drop=True), alone)
+        (record,) = runs.glob(f"*-similarity-{rows.config_hash.unique().item()}")
+        assert read_record(record).config_resolved["layers"] == [layer]
+    assert list(pd.read_csv(tmp_path / "out" / "cells.csv").status) == ["finished"] * 4
+    assert (folder / "paths.csv").is_file()
+    cli.main(arguments)
+    captured = capsys.readouterr()
+    assert captured.out == first
+    assert "found the finished run" in captured.err
+    assert folders(runs, "sweep") == [folder]
+
+
+def test_a_failing_cell_sets_the_status_and_the_others_are_collected(tmp_path, capsys):
+    runs, prompts = tmp_path / "runs", tmp_path / "prompts.txt"
+    prompts.write_text("\n")  # holds no line of text
+    grid = {"prompts": [None, str(prompts)]}
+    arguments = ["sweep", write(tmp_path / "sweep.yaml", grid=grid), "--runs", str(runs)]
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(arguments)
+    assert stopped.value.code == 1
+    error = capsys.readouterr().err
+    assert "1 of 2 cells failed" in error
+    assert "prompts.txt holds no line of text" in error
+    (folder,) = folders(runs, "sweep")
+    assert read_record(folder).status == "failed"
+    cells = pd.read_parquet(folder / "cells.parquet")
+    assert list(cells.status) == ["finished", "failed"]
+    assert "holds no line" in cells.error[1]
+    assert pd.read_parquet(folder / "similarity.parquet").prompts.isna().all()
+    prompts.write_text("12+34 = ?\n")
+    cli.main(arguments)
+    statuses = [read_record(one).status for one in folders(runs, "similarity")]
+    assert sorted(statuses) == ["failed", "finished", "finished"]  # the first was found
+
+
+def test_options_override_the_file_and_dashes_will_do(tmp_path, capsys):
+    file = write(
+        tmp_path / "sweep.yaml", grid={"operator": ["lerp"]}, base=BASE | {"n_prompts": 99}
+    )
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("host: tiny-instruct\ndonors: [tiny-coder]\nlayers: [3]\nspace: latents\n")
+    sweep.main(
+        ["--config", file, "--base.n-prompts", "4", "--grid.alphas", "[[0.25],[0.75]]"]
+        + ["--recipe", str(recipe), "--runs", str(tmp_path / "runs")]
+    )
+    assert "2 cells of similarity" in capsys.readouterr().out
+    records = [read_record(folder) for folder in folders(tmp_path / "runs", "similarity")]
+    for record in records:
+        assert record.config_resolved["n_prompts"] == 4
+        assert record.config_resolved["donors"] == ["tiny-coder"]
+        assert record.config_resolved["operator"] == "lerp"
+    assert sorted(record.config_resolved["alphas"] for record in records) == [[0.25], [0.75]]
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        ({"analysis": "similarty", "grid": {}}, [], "'similarty' is unknown; choose from "),
+        ({"analysis": "command_line", "grid": {}}, [], "'command_line' is unknown"),
+        ({"grid": {"operatr": ["lerp"]}}, [], "has no 'operatr'"),
+        ({"grid": {"n_prompts": [4, 0]}}, [], "greater than 0"),
+        ({"grid": {"operator": []}}, [], "at least one value"),
+        ({"gird": {}}, [], "gird is unknown; choose from analysis"),
+        ({}, [], "grid"),
+        ({"grid": {}}, ["--cpus", "2"], "give ray or ray_address too"),
+        ({"grid": {}}, ["--retries", "-1"], "retries"),
+    ],
+)
+def test_what_cannot_be_swept_is_refused_before_anything_runs(
+    tmp_path, capsys, content, options, message
+):
+    file = write(tmp_path / "sweep.yaml", **content)
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["sweep", file, "--runs", str(tmp_path / "runs"), *options])
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not list((tmp_path / "runs").glob("*-similarity-*"))
+
+
+@pytest.mark.parametrize(
+    "path", sorted((PROJECT / "sweeps").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_sweeps_that_come_along_are_valid(path):
+    config = sweep.SweepConfig(**yaml.safe_load(path.read_text()))
+    assert len(config.cells) == len(set(config.cells)) > 1
+
+
+def test_every_analysis_can_be_swept():
+    assert {"similarity", "report"} <= set(sweep.analysis_names())
+    for name in sweep.analysis_names():
+        config_class, run = sweep.analysis_of(name)
+        assert issubclass(config_class, BaseModel)
+        assert callable(run)
+    assert not {"sweep", "command_line", "errors"} & set(sweep.analysis_names())
+
+
+def test_the_status_stays_below_those_that_shells_use():
+    assert sweep.MAX_STATUS < 125

@@ -1,0 +1,69 @@
+"""The per-token view: probabilities are the systems' own, the text is the merge's answer."""
+
+import pandas as pd
+import pytest
+import torch
+
+import lm_merge as lm
+from analyses import tokens
+
+
+@pytest.fixture(scope="module")
+def tables() -> dict[str, pd.DataFrame]:
+    return tokens.run(tokens.TokensConfig(prompt="47+38 = ?", layers={3: 0.75}, top_k=2))
+
+
+def merge() -> lm.LatentMerge:
+    host, donor = lm.load("tiny-instruct"), lm.load("tiny-thinker")
+    return lm.LatentMerge(host, donor, layers={3: 0.75})
+
+
+@torch.no_grad()
+def test_probabilities_are_those_of_each_system_on_the_answer(tables: dict) -> None:
+    ours = merge()
+    prompt = ours.host.to_tokens("47+38 = ?", chat=True).input_ids
+    text = ours.generate(prompt, max_new_tokens=32, do_sample=False)
+    expected = {
+        "host": ours.host.native(text).logits,
+        "donor": ours.donors[0].native(text).logits,
+        "merged": ours(text),
+    }
+    for system, logits in expected.items():
+        before = logits[0, prompt.shape[1] - 1 : -1].softmax(-1)
+        wanted = before.gather(-1, text[0, prompt.shape[1] :, None]).squeeze(-1)
+        rows = tables["tokens"][tables["tokens"].system == system]
+        assert torch.allclose(torch.tensor(rows.probability.to_numpy()).float(), wanted, atol=1e-5)
+    answer = "".join(tables["tokens"].query("system == 'merged'").token)
+    assert answer == ours.host.tokenizer.decode(text[0, prompt.shape[1] :])
+
+
+def test_divergence_is_of_the_merge_and_greedy_tokens_are_its_likeliest(tables: dict) -> None:
+    kl = tables["tokens"].pivot(index="position", columns="system", values="kl_nats")
+    assert (kl.merged == 0).all()
+    assert (kl[["host", "donor"]] >= -1e-12).all(axis=None)
+    nexts = tables["next_tokens"].query("system == 'merged'")
+    best = nexts.sort_values("probability").groupby("position").candidate.last()
+    came = tables["tokens"].drop_duplicates("position").set_index("position").token
+    assert [best[position - 1] for position in came.index] == came.tolist()
+
+
+def test_every_candidate_has_its_probability_under_every_system(tables: dict) -> None:
+    sizes = tables["next_tokens"].groupby(["position", "candidate"]).system.nunique()
+    assert (sizes == 3).all()
+    totals = tables["next_tokens"].groupby(["position", "system"]).probability.sum()
+    assert (totals <= 1 + 1e-6).all()
+
+
+def test_gate_table_holds_alpha_at_the_merged_block(tables: dict) -> None:
+    assert set(tables["gate"].layer) == {3}
+    assert set(tables["gate"].alpha) == {0.75}
+
+
+def test_other_spaces_are_refused() -> None:
+    with pytest.raises(ValueError, match="space"):
+        tokens.run(tokens.TokensConfig(space="logits", layers=None))
+
+
+def test_figures_are_drawn_from_the_tables(tables: dict) -> None:
+    names = [name for name, _, _ in tokens.draw(tables)]
+    assert names == ["token_probabilities", "next_tokens", "gate_by_token"]
