@@ -57,7 +57,7 @@ def _peak_mb(what: str, folder: str) -> tuple[float, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-class _PeakWatch(threading.Thread):
+class PeakWatch(threading.Thread):
     """Polls the process's anonymous memory; memory-mapped files do not count."""
 
     def __init__(self) -> None:
@@ -71,6 +71,14 @@ class _PeakWatch(threading.Thread):
             self.anonymous_mb = max(self.anonymous_mb, _megabytes(fields["RssAnon"]))
             self.rss_mb = max(self.rss_mb, _megabytes(fields["VmRSS"]))
             time.sleep(0.002)
+
+    def __enter__(self) -> "PeakWatch":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.done = True
+        self.join()
 
 
 def _megabytes(field: str) -> float:
@@ -96,9 +104,6 @@ def _work(what: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    watch = _PeakWatch()
-    watch.start()
-    _work(sys.argv[1], Path(sys.argv[2]))
-    watch.done = True
-    watch.join()
+    with PeakWatch() as watch:
+        _work(sys.argv[1], Path(sys.argv[2]))
     sys.stdout.write(f"{json.dumps([watch.anonymous_mb, watch.rss_mb])}\n")
