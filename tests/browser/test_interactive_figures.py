@@ -1,0 +1,131 @@
+"""Figures with sliders, tokens and space, in a browser: what they show is what the tables say."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose
+from plotly_page import bar_hover_texts, hover_texts, move_slider, numbers, slider_label, trace_data
+
+from analyses import similarity, tokens
+from figures import (
+    plot_gate_by_token,
+    plot_layers_by_alpha,
+    plot_next_tokens,
+    plot_residual_paths_3d,
+    plot_token_probabilities,
+    save_figure,
+)
+
+ALPHAS = (0.25, 0.5, 0.75)
+
+
+@pytest.fixture(scope="module")
+def of_tokens() -> dict[str, pd.DataFrame]:
+    return tokens.run(tokens.TokensConfig(max_new_tokens=6))
+
+
+@pytest.fixture(scope="module")
+def of_similarity() -> dict[str, pd.DataFrame]:
+    return similarity.run(similarity.SimilarityConfig(n_prompts=4, alphas=ALPHAS))
+
+
+def saved(figure, table, tmp_path):
+    save_figure(figure, table, tmp_path, "figure", formats=("html",))
+    return tmp_path / "figure.html"
+
+
+def test_slider_over_alpha_shows_the_table_at_every_step(of_similarity, open_page, tmp_path):
+    table = of_similarity["similarity"]
+    page = open_page(saved(plot_layers_by_alpha(table, "midness"), table, tmp_path))
+    shown = {}
+    for step in (2, 0, 1):
+        move_slider(page, step, len(ALPHAS))
+        assert slider_label(page) == f"alpha = {ALPHAS[step]:g}"
+        rows = table[(table.metric == "midness") & np.isclose(table.alpha, ALPHAS[step])]
+        rows = rows.sort_values("layer")
+        [trace] = trace_data(page, "x", "y", "customdata", "error_y.array")
+        shown[step] = trace["y"]
+        assert trace["x"] == rows.layer.tolist()
+        assert_allclose(numbers(trace["y"]), rows.value)
+        assert trace["customdata"] == rows.n.tolist()
+        assert_allclose(
+            numbers(trace["error_y.array"]), 1.96 * rows.standard_error.fillna(0), atol=1e-12
+        )
+        last = rows.iloc[-1]
+        [text] = hover_texts(page, 0, len(rows) - 1)
+        assert f"block {last.layer}: {last.value:.4g}" in text
+        assert f"n = {last.n:,}" in text
+    assert shown[0] != shown[2]  # the slider does something
+
+
+def test_slider_over_tokens_shows_the_candidates_of_each_position(of_tokens, open_page, tmp_path):
+    table = of_tokens["next_tokens"]
+    page = open_page(saved(plot_next_tokens(table), table, tmp_path))
+    positions = sorted(table.position.unique())
+    for step in (0, len(positions) - 1, 1):
+        move_slider(page, step, len(positions))
+        assert slider_label(page).startswith(f"after {positions[step]}")
+        here = table[table.position == positions[step]]
+        for trace in trace_data(page, "name", "x"):
+            expected = here[here.system == trace["name"]].probability
+            assert_allclose(sorted(numbers(trace["x"])), sorted(expected), rtol=1e-6)
+    [first, *_] = trace_data(page, "x", "name")
+    assert f"{first['x'][0]:.4f}" in " ".join(bar_hover_texts(page, 0))
+
+
+def test_tokens_hold_probabilities_and_divergences(of_tokens, open_page, tmp_path):
+    table = next(one for one in of_tokens.values() if "kl_nats" in one)
+    page = open_page(saved(plot_token_probabilities(table), table, tmp_path))
+    strips, *lines = trace_data(page, "z", "y", "name", "x")
+    for system, row in zip(strips["y"], strips["z"], strict=True):
+        rows = table[table.system == system].sort_values("position")
+        assert_allclose(numbers(row), rows.probability, rtol=1e-6)
+    for line in lines:
+        system = line["name"].split("‖")[1].strip(" )")
+        rows = table[table.system == system].sort_values("position")
+        assert line["x"] == rows.position.tolist()
+        assert_allclose(numbers(line["y"]), rows.kl_nats, rtol=1e-6)
+    first = table[table.system == strips["y"][0]].sort_values("position").iloc[0]
+    text = " ".join(hover_texts(page, 0, [0, 0]))
+    assert f"probability {first.probability:.3f}" in text
+    assert f"entropy {first.entropy_nats:.2f} nats" in text
+    assert f"position {first.position}: “{first.token}”" in text
+    below = table[table.system == lines[0]["name"].split("‖")[1].strip(" )")]
+    below = below.sort_values("position").iloc[0]
+    text = " ".join(hover_texts(page, 1, 0))
+    assert f"position {below.position}: “{below.token}”" in text
+    assert f"{below.kl_nats:.3f} nats" in text
+
+
+def test_gates_name_position_and_token(open_page, tmp_path):
+    words = ["<think>", " a", "b"]
+    table = pd.DataFrame(
+        [
+            {
+                "layer": layer,
+                "position": 4 + place,
+                "token": word,
+                "alpha": 0.1 * layer + 0.2 * place,
+            }
+            for layer in (3, 5)
+            for place, word in enumerate(words)
+        ]
+    )
+    page = open_page(saved(plot_gate_by_token(table), table, tmp_path))
+    [strips] = trace_data(page, "z", "y")
+    assert_allclose(np.array(strips["z"]), table.pivot(index="layer", columns="position").alpha)
+    [text] = hover_texts(page, 0, [1, 0])
+    assert text == "block 5, position 4: “<think>”alpha 0.500"
+
+
+def test_paths_in_space_are_drawn_from_the_table(of_similarity, open_page, tmp_path):
+    table = of_similarity["paths"]
+    page = open_page(saved(plot_residual_paths_3d(table), table, tmp_path))
+    for trace in trace_data(page, "name", "x", "y", "z", "customdata"):
+        rows = table[table.stream == trace["name"]].sort_values("layer")
+        assert trace["customdata"] == rows.layer.tolist()
+        for axis, column in zip("xyz", ("pc1", "pc2", "pc3"), strict=True):
+            assert_allclose(numbers(trace[axis]), rows[column], rtol=1e-6)
+    canvas = page.locator(".gl-container canvas").first.bounding_box()
+    assert canvas["width"] > 300
+    assert "WebGL is not supported" not in page.content().split("</script>")[-1]

@@ -1,0 +1,62 @@
+"""report.html in a browser, at a wide and a narrow window."""
+
+import pytest
+from plotly_page import trace_data
+
+from analyses import report
+from figures.page import format_number
+
+SMALL = {"n_questions": 2, "n_prompts": 4, "n_texts": 2, "alphas": (0.25, 0.5)}
+SHOWN = ("answers", "accuracy", "spaces", "similarity", "paths", "signal_ranks")
+CELLS = """() => [...document.querySelectorAll('table')].map(table =>
+  [...table.rows].slice(1).map(row => [...row.cells].map(cell => cell.textContent)))"""
+OVERFLOW = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    runs = tmp_path_factory.mktemp("runs")
+    return report.write(report.ReportOptions(**SMALL, runs=runs), {}, quiet=True)
+
+
+@pytest.mark.parametrize("width", [1400, 420])
+def test_the_report_shows_its_tables_and_figures_and_nothing_sticks_out(written, open_page, width):
+    path, tables = written
+    page = open_page(path, width)
+    shown = page.evaluate(CELLS)
+    for name, cells in zip(SHOWN, shown, strict=True):
+        expected = [
+            [one if isinstance(one, str) else format_number(one) for one in row]
+            for row in tables[name].itertuples(index=False)
+        ]
+        assert cells == expected
+    assert page.evaluate(OVERFLOW) == 0
+    figures = page.locator(".plotly-graph-div")
+    for place in range(figures.count()):
+        box = figures.nth(place).bounding_box()
+        assert 0 <= box["x"]
+        assert box["x"] + box["width"] <= width
+
+
+def test_the_figures_of_the_report_hold_the_numbers_of_its_tables(written, open_page):
+    path, tables = written
+    page = open_page(path)
+    n_figures = page.locator(".plotly-graph-div").count()
+    drawn = [
+        {
+            round(float(value), 9)
+            for trace in trace_data(page, "x", "y", place=place)
+            for axis in ("x", "y")
+            for value in trace[axis] or ()  # a histogram has no y
+            if isinstance(value, (int, float))
+        }
+        for place in range(n_figures)
+    ]
+    accuracy, similarity, paths = tables["accuracy"], tables["similarity"], tables["paths"]
+    midness = similarity[similarity.metric == "midness"].value.dropna()
+    arc_ratio = similarity[similarity.metric == "arc_ratio"].value.dropna()
+    for values, place in ((midness, 2), (arc_ratio, 3), (paths.pc1, 4), (paths.pc2, 4)):
+        assert {round(float(value), 9) for value in values} <= drawn[place]
+    shares = {round(float(value), 9) for value in accuracy.accuracy_frac}
+    percents = {round(100 * float(value), 9) for value in accuracy.accuracy_frac}
+    assert shares <= drawn[0] or percents <= drawn[0]
