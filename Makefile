@@ -6,12 +6,15 @@ EXTRAS ?= dev
 BIN := .venv/bin
 comma := ,
 STAMP := .venv/.installed-$(subst $(comma),-,$(EXTRAS))
+TL3 := .venv-tl3
+TL3_PINS := transformer-lens==3.9.0 better-abc==0.0.3
+TL3_TESTS := tests/metrics tests/models tests/operators tests/spaces tests/test_recipe.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix coverage figures notebooks bench clean
+.PHONY: help setup demo test test-tl3 check fix coverage paper notebooks bench docs clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(STAMP) ## make .venv and install everything into it
 
@@ -19,7 +22,10 @@ demo: $(STAMP) ## the bundled pair, merged, scored and drawn in one report
 	$(BIN)/lm-merge demo
 
 test: $(STAMP) ## the tests; more with ARGS, for example ARGS='-m slow'
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n logical --dist worksteal $(ARGS)
+
+test-tl3: $(TL3)/.installed ## the core tests with TransformerLens 3.9 and its HookedTransformer
+	$(TL3)/bin/python -m pytest -n logical --dist worksteal $(TL3_TESTS) $(ARGS)
 
 check: $(STAMP) ## lint, format, types, import order; changes nothing
 	$(BIN)/ruff check .
@@ -34,20 +40,33 @@ fix: $(STAMP) ## repair lint and format where that can be done by machine
 coverage: $(STAMP) ## the tests with line and branch coverage of lm_merge
 	$(BIN)/python -m pytest --cov --cov-report=term-missing $(ARGS)
 
-figures: $(STAMP) ## the figures of the paper, from the bundled pair
-	$(BIN)/python -m analyses.report --export figures/paper
+paper: $(STAMP) ## all experiments of the paper in one folder; another pair: RECIPE=pair.yaml ARGS='--device cuda'
+	$(BIN)/python -m analyses.paper $(if $(RECIPE),--recipe $(RECIPE),--export figures/paper) $(ARGS)
 
 notebooks: $(STAMP) ## run every notebook from top to bottom
 	$(BIN)/python -m pytest -o filterwarnings=default --nbmake notebooks
 
 bench: $(STAMP) ## speed and memory beside the alternatives
-	for name in decode operators assisted; do \
+	for name in decode operators assisted cka curvature layerwise weights; do \
 		$(BIN)/python -m benchmarks.$$name --export benchmarks/results || exit 1; \
 	done
+
+docs: $(STAMP) ## the API reference from the docstrings, into build/docs
+	$(BIN)/python docs/reference.py build/docs
+	@echo "open build/docs/index.html"
 
 clean: ## delete caches and build products; .venv and runs stay
 	rm -rf build dist *.egg-info .coverage .pytest_cache .ruff_cache
 	find lm_merge analyses figures benchmarks tests -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+
+# An environment on top of .venv: its own TransformerLens comes first, all else is .venv's.
+$(TL3)/.installed: $(STAMP) Makefile
+	rm -rf $(TL3)
+	$(BIN)/python -m venv --without-pip $(TL3)
+	$(BIN)/python -m pip --python $(TL3) install --no-deps $(TL3_PINS)
+	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+		> "$$($(TL3)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/venv.pth"
+	@touch $@
 
 # torch goes first and alone: by the bare version an index that offers a CPU build gives that one,
 # and the packages that follow find torch in place instead of choosing a CUDA build.
