@@ -7,10 +7,10 @@ from functools import partial
 from typing import Any
 
 from analyses.inputs import models_of, origin_of_source, origins_of
-from lm_merge.models import HookedLM, load
-from lm_merge.recipe import Recipe, Source, as_source
+from lm_merge.models import HookedLM
+from lm_merge.recipe import Recipe, as_source
 from lm_merge.spaces import LatentMerge, LogitEnsemble
-from lm_merge.spaces.compose import compose
+from lm_merge.spaces.compose import SourceLoader, compose
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,16 @@ def compositions(
     *,
     device: str | None = None,
     dtype: str | None = None,
+    loaded: Sequence[HookedLM] = (),
 ) -> Compositions:
-    """Load what a recipe names. For space 'weights' one merged model an alpha stands in memory."""
-    options = {"device": device, "dtype": dtype}
+    """Load what a recipe names. For space 'weights' one merged model an alpha stands in memory.
+
+    loaded: models in memory, taken where the recipe names them.
+    """
+    model = SourceLoader(device, dtype, tuple(loaded))
     if recipe.space == "weights":
-        return _of_weights(recipe, alphas, options)
-    composed = compose(recipe.model_copy(update={"alpha": alphas[0]}), **options)
+        return _of_weights(recipe, alphas, model)
+    composed = _at(recipe, alphas[0], model)
     assert isinstance(composed, LatentMerge | LogitEnsemble)
     return compositions_of(composed, alphas)
 
@@ -73,15 +77,10 @@ def compositions_of(merge: LatentMerge | LogitEnsemble, alphas: Sequence[float])
     )
 
 
-def _of_weights(recipe: Recipe, alphas: Sequence[float], options: dict[str, Any]) -> Compositions:
-    def model(source: Source) -> HookedLM:
-        given = as_source(source)
-        own = {"dtype": given.dtype or options["dtype"], "revision": given.revision}
-        return load(given.model, device=options["device"], **own)
-
+def _of_weights(recipe: Recipe, alphas: Sequence[float], model: SourceLoader) -> Compositions:
     merged: dict[float, HookedLM] = {}
     for alpha in alphas:
-        composed = compose(recipe.model_copy(update={"alpha": alpha}), **options)
+        composed = _at(recipe, alpha, model)
         assert isinstance(composed, HookedLM)
         merged[alpha] = composed
     host, donor = model(recipe.host), model(recipe.donors[0])
@@ -93,4 +92,15 @@ def _of_weights(recipe: Recipe, alphas: Sequence[float], options: dict[str, Any]
         donor=donor,
         at={alpha: partial(nullcontext, one) for alpha, one in merged.items()},
         models=unread | origins_of([host, donor]),
+    )
+
+
+def _at(
+    recipe: Recipe, alpha: float, model: SourceLoader
+) -> LatentMerge | LogitEnsemble | HookedLM:
+    return compose(
+        recipe.model_copy(update={"alpha": alpha}),
+        device=model.device,
+        dtype=model.dtype,
+        loaded=model.loaded,
     )

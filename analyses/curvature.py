@@ -34,8 +34,9 @@ from analyses.command_line import (
 )
 from analyses.curvature_summary import gap_rank_correlations, summary_table
 from analyses.inputs import fingerprints, models_of
-from analyses.layerwise import batches, default_layers
+from analyses.layerwise import default_layers
 from analyses.teacher_forced import Texts
+from analyses.text_choice import batches
 from analyses.token_curvature import TokenCurvature
 from figures import (
     plot_curvature_by_layer,

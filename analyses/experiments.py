@@ -71,7 +71,11 @@ def _comparison_print(tables: Tables) -> dict[str, pd.DataFrame]:
 
 def _similarity_config(recipe: Recipe, size: Size) -> similarity.SimilarityConfig:
     return similarity.SimilarityConfig(
-        **_fields(recipe), n_prompts=size.n_prompts, device=size.device, dtype=size.dtype
+        **_fields(recipe),
+        beside=(),  # the next experiment sets the spaces side by side
+        n_prompts=size.n_prompts,
+        device=size.device,
+        dtype=size.dtype,
     )
 
 
@@ -116,10 +120,11 @@ def _layerwise_print(tables: Tables) -> dict[str, pd.DataFrame]:
     table = tables["layerwise"]
     printed = {}
     for metric in ("loss_answer", "kl_host", "accuracy"):
-        rows = table[(table.metric == metric) & table.value.notna()]
+        rows = pd.DataFrame(table[(table.metric == metric) & table.value.notna()])
         if len(rows):
+            block = rows.layer.astype("string").fillna("all")
             printed[f"layerwise_{metric}"] = _spread(
-                pd.DataFrame(rows), ["layer", "operator"], "alpha", digits=3
+                rows.assign(block=block), ["space", "block", "operator"], "alpha", digits=3
             )
     return printed
 
@@ -173,7 +178,7 @@ EXPERIMENTS = {
         run=partial(similarity.run, quiet=False),
         draw=lambda tables, config: similarity.draw(tables, tuple(config.layers)),
         print_tables=_similarity_print,
-        findings=lambda tables: [similarity.summary(tables["similarity"])],
+        findings=lambda tables: similarity.summary(tables).splitlines(),
     ),
     "spaces": Experiment(
         title="Experiment B: latents against weights",

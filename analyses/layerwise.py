@@ -2,9 +2,10 @@
 
 A grid of merges at one block each, on texts whose right continuation is given: loss, KL to both
 parents, and where the merged stream ends between theirs; with `--n_questions` also accuracy by
-generation. Host and donor run once for all merges. Experiment C of the latent-merging paper
-(OpenReview ocEoHCrezd). Table "correlations" says how well signals that need no answer
-(`analyses.signals`) rank the same merges.
+generation. Host and donor run once for all merges. Beside the grid stand merges of the whole models,
+in weights and in logits (`--beside '[weights:lerp, logits:soft]'`), which have no block. Experiment C
+of the latent-merging paper (OpenReview ocEoHCrezd). Table "correlations" says how well signals that
+need no answer (`analyses.signals`) rank the merges of the grid.
 
 With one donor, or donor weights that sum to 1, regmean is lerp at alpha = 1 / (1 + lambda_reg): the
 two are measured both and agree to rounding. Each block alone is a run of its own that is found again
@@ -14,13 +15,15 @@ two are measured both and agree to rounding. Each block alone is a run of its ow
 import sys
 from collections.abc import Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from pydantic import Field, NonNegativeInt, PositiveInt, computed_field, field_validator
 
+from analyses.beside import ComparedRecipe
 from analyses.command_line import (
     Figure,
     OutputOptions,
@@ -31,22 +34,25 @@ from analyses.command_line import (
     progress,
     run_and_draw,
 )
+from analyses.compositions import Compositions, compositions
 from analyses.inputs import fingerprints, models_of
 from analyses.signals import SignalMeans, rank_correlations
-from analyses.teacher_forced import CellScores, Texts, encode_plain, encode_questions
+from analyses.teacher_forced import CellScores, Texts, where
+from analyses.text_choice import batches, prompt_batches
+from analyses.whole_merges import speak, wholes_of
 from figures import plot_layerwise_heatmap, plot_layerwise_lines, plot_signal_ranks
 from lm_merge.evaluation import ask, question_set, wilson_interval
 from lm_merge.evaluation.verifiable import CanGenerate
-from lm_merge.models import HookedLM
 from lm_merge.operators import get_operator, needs_base
 from lm_merge.recipe import Recipe, Source
 from lm_merge.records import Run
 from lm_merge.spaces.compose import compose
 from lm_merge.spaces.latent_grid import GridCell, GridPass, LatentGrid
 from lm_merge.spaces.latents import LatentMerge
-from lm_merge.zoo.tasks import CATEGORIES, Question
+from lm_merge.zoo.tasks import Question
 
 EVERY = 5
+USUAL_BESIDE = ("weights:lerp", "weights:slerp", "logits:soft")
 COLUMNS = (
     *("layer", "alpha", "operator", "space"),
     *("metric", "value", "standard_error", "low", "high", "n"),
@@ -54,7 +60,7 @@ COLUMNS = (
 DRAWN = ("loss_answer", "loss", "kl_host", "kl_donor", "accuracy")
 
 
-class LayerwiseConfig(Recipe):
+class LayerwiseConfig(ComparedRecipe):
     """A recipe, the grid that stands in for its blocks, operator and alpha, and the texts."""
 
     host: Source = Field(default="tiny-instruct", description="carries the forward pass")
@@ -66,9 +72,6 @@ class LayerwiseConfig(Recipe):
     )
     operators: tuple[str, ...] = Field(
         default=("lerp", "slerp", "regmean"), min_length=1, description="operators to measure"
-    )
-    alphas: tuple[float, ...] = Field(
-        default=(0.25, 0.5, 0.75), min_length=1, description="weights of the donors to measure"
     )
     texts: Path | None = Field(
         default=None,
@@ -126,10 +129,20 @@ def default_layers(n_layers: int) -> tuple[int, ...]:
 
 def run(config: LayerwiseConfig, record: Run | None = None, *, quiet: bool = True) -> Tables:
     """Tables "layerwise" (layer, alpha, operator, space, metric, value, standard_error, low, high, n),
-    "parents", and with signals "signals" and "correlations".
+    "parents", and with signals "signals" and "correlations". Merges of whole models have no layer.
     """
     grid = grid_of(config)
     merge = grid.merge
+    beside = [
+        compositions(
+            recipe,
+            config.alphas,
+            device=config.device,
+            dtype=config.dtype,
+            loaded=(merge.host, *merge.donors),
+        )
+        for recipe in config.recipes_beside(USUAL_BESIDE)
+    ]
     if record is not None:
         record.update(
             device=str(merge.host.device),
@@ -138,25 +151,31 @@ def run(config: LayerwiseConfig, record: Run | None = None, *, quiet: bool = Tru
             seeds=(config.seed,),
             notes=merge.notes,
         )
-    scores = CellScores(grid.cells)
+    scores = CellScores(grid.cells, [one for merges in beside for one in wholes_of(merges)])
     for texts in progress(batches(merge.host, config, n=config.n_texts), "texts", quiet=quiet):
-        scores.update(run_texts(grid, texts), texts)
+        spoken = chain.from_iterable(speak(merges, texts) for merges in beside)
+        scores.update(run_texts(grid, texts), texts, spoken)
     rows, parents = list(scores.rows()), list(scores.parent_rows())
     if config.n_questions:
-        rows += accuracy_rows(grid, config, quiet=quiet)
+        rows += accuracy_rows(grid, beside, config, quiet=quiet)
         questions = question_set(config.n_questions, seed=config.seed)
         for name, model in (("host", merge.host), ("donor", merge.donors[0])):
             parents.append({"system": name} | _accuracy(model, questions))
-    tables = {
-        "layerwise": pd.DataFrame(rows).assign(space="latents")[list(COLUMNS)],
-        "parents": pd.DataFrame(parents),
-    }
+    table = pd.DataFrame(rows, columns=pd.Index(COLUMNS)).astype({"layer": "Int64"})
+    tables = {"layerwise": table, "parents": pd.DataFrame(parents)}
     if config.n_prompts:
-        prompts = prompt_batches(merge.host, config)
+        prompts = prompt_batches(merge.host, config, n=config.n_prompts)
         signals = SignalMeans(grid).measure(progress(prompts, "signals", quiet=quiet))
         tables["signals"] = signals
-        tables["correlations"] = rank_correlations(signals, tables["layerwise"], seed=config.seed)
+        tables["correlations"] = rank_correlations(signals, grid_rows(table), seed=config.seed)
     return tables
+
+
+def grid_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of merges at one block."""
+    rows = table.loc[table.layer.notna()].astype({"layer": int})
+    assert isinstance(rows, pd.DataFrame)
+    return rows
 
 
 def run_texts(grid: LatentGrid, texts: Texts) -> GridPass:
@@ -165,69 +184,10 @@ def run_texts(grid: LatentGrid, texts: Texts) -> GridPass:
     return grid.run(texts.tokens, texts.attention_mask, merged_at)
 
 
-class TextChoice(Protocol):
-    """The part of a configuration that says which texts are read."""
-
-    @property
-    def texts(self) -> Path | None: ...
-    @property
-    def batch_size(self) -> int: ...
-    @property
-    def chat(self) -> bool: ...
-    @property
-    def seed(self) -> int: ...
-
-
-def batches(host: HookedLM, config: TextChoice, *, n: int) -> list[Texts]:
-    """The first n texts: questions with their answers, or lines of the file."""
-    if config.texts is not None:
-        return _plain(host, _lines(config.texts)[:n], config, chat=False)
-    questions = _in_turn(n, config.seed)
-    return [
-        encode_questions(host, part, chat=config.chat)
-        for part in _parts(questions, config.batch_size)
-    ]
-
-
-def prompt_batches(
-    host: HookedLM, config: LayerwiseConfig, prompts: Sequence[str] | None = None
-) -> list[Texts]:
-    """Texts for the signals: the prompts given; else the file's first lines, or the prompts of
-    questions that are others than those of `batches`.
-    """
-    if prompts is None and config.texts is not None:
-        return _plain(host, _lines(config.texts)[: config.n_prompts], config, chat=False)
-    if prompts is None:
-        prompts = [question.prompt for question in _in_turn(config.n_prompts, config.seed + 1)]
-    return _plain(host, prompts, config, chat=config.chat)
-
-
-def _plain(host: HookedLM, texts: Sequence[str], config: TextChoice, *, chat: bool) -> list[Texts]:
-    return [encode_plain(host, part, chat=chat) for part in _parts(texts, config.batch_size)]
-
-
-def _lines(path: Path) -> list[str]:
-    lines = [line for line in path.read_text().splitlines() if line.strip()]
-    if not lines:
-        raise ValueError(f"texts={path} holds no line of text")
-    return lines
-
-
-def _in_turn(n: int, seed: int) -> list[Question]:
-    """n questions, one of each category in turn, so that every batch holds all four."""
-    per_category = -(-n // len(CATEGORIES))
-    drawn = question_set(per_category, seed=seed)
-    return [question for i in range(per_category) for question in drawn[i::per_category]][:n]
-
-
-def _parts(items: Sequence[Any], size: int) -> list[Any]:
-    return [items[start : start + size] for start in range(0, len(items), size)]
-
-
 def accuracy_rows(
-    grid: LatentGrid, config: LayerwiseConfig, *, quiet: bool
-) -> list[dict[str, object]]:
-    """Accuracy of each cell on generated answers: a share in [0, 1] with its Wilson interval."""
+    grid: LatentGrid, beside: Sequence[Compositions], config: LayerwiseConfig, *, quiet: bool
+) -> list[dict[str, Any]]:
+    """Accuracy of each merge on generated answers: a share in [0, 1] with its Wilson interval."""
     questions = question_set(config.n_questions, seed=config.seed)
     merge, rows = grid.merge, []
     for cell in progress(grid.cells, "questions", quiet=quiet):
@@ -243,7 +203,11 @@ def accuracy_rows(
             accept=merge.accept,
             **merge.operator_args,
         )
-        rows.append(cell._asdict() | _accuracy(one, questions))
+        rows.append(where(cell) | _accuracy(one, questions))
+    for merges in beside:
+        for key, alpha in wholes_of(merges).items():
+            with merges.at[alpha]() as speaker:
+                rows.append(where(key) | _accuracy(speaker, questions))
     return rows
 
 
@@ -270,16 +234,22 @@ def draw(tables: Tables) -> list[Figure]:
 
 
 def summary(table: pd.DataFrame) -> str:
-    """The best cell by each metric drawn."""
+    """The best merge by each metric drawn: of the grid, and of each space beside it."""
+    measured = table.loc[table.value.notna()]
     lines = []
-    for metric in (name for name in DRAWN if name in set(table.metric[table.value.notna()])):
-        rows = table[(table.metric == metric) & table.value.notna()]
-        best = rows.loc[rows.value.idxmax() if metric == "accuracy" else rows.value.idxmin()]
-        lines.append(
-            f"{metric}: best {best.value:.3f} ({best.low:.3f} to {best.high:.3f}, n = {best.n}) at "
-            f"block {best.layer}, {best.operator}, alpha {best.alpha:g}"
-        )
+    for metric in (name for name in DRAWN if name in set(measured.metric)):
+        for _, rows in measured.loc[measured.metric == metric].groupby("space", sort=False):
+            place = rows.value.idxmax() if metric == "accuracy" else rows.value.idxmin()
+            best: Any = rows.loc[place]
+            lines.append(
+                f"{metric}: best {best.value:.3f} ({best.low:.3f} to {best.high:.3f}, n = {best.n}) "
+                f"{_place(best)}, {best.operator}, alpha {best.alpha:g}"
+            )
     return "\n".join(lines)
+
+
+def _place(row: Any) -> str:
+    return f"in {row.space}" if pd.isna(row.layer) else f"at block {row.layer}"
 
 
 class LayerwiseOptions(LayerwiseConfig, OutputOptions):

@@ -28,8 +28,7 @@ from analyses.command_line import (
     run_recorded,
     save_figures,
 )
-from analyses.similarity import SimilarityConfig
-from analyses.spaces import middle
+from analyses.similarity import SimilarityConfig, middle
 from figures import Section, plot_accuracy_by_category, render_page
 from lm_merge.evaluation import accuracy_table, ask, question_set
 from lm_merge.recipe import Recipe
@@ -317,7 +316,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         ReportOptions, argv, prog="python -m analyses.report", description=__doc__ or ""
     )
     path, tables = write(options, given)
-    sys.stdout.write(f"{similarity.summary(tables['similarity'])}\nreport: {path}\n")
+    sys.stdout.write(f"{similarity.summary(tables)}\nreport: {path}\n")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
 """How the merged stream lies between host and donor, block by block: `python -m analyses.similarity`.
 
-Both parents and the merge, which may be one of latents or of weights, read the same prompts. For every
-block and alpha: midness, arc ratio and arc deviation of the merged stream (per token, then averaged),
-and linear CKA of each two streams, rows being tokens: debiased over all texts (minibatch U-statistic),
-and biased within each text, then averaged, which is the published form. Experiment B of the
-latent-merging paper (OpenReview ocEoHCrezd); `python -m analyses.spaces` sets the spaces side by side.
+Both parents and the merge read the same prompts; beside it stand merges of the same models in other
+spaces (`--beside '[weights:lerp, logits:soft]'`). For every block and alpha: midness, arc ratio and arc
+deviation of the merged stream (per token, then averaged), and linear CKA of each two streams, rows being
+tokens: debiased over all texts (minibatch U-statistic), and biased within each text, then averaged,
+which is the published form. An ensemble of logits has no merged stream; for every space, table "output"
+says how far the next-token distributions lie from the parents' (KL and Jensen-Shannon divergence, nats).
+Experiment B of the latent-merging paper (OpenReview ocEoHCrezd); `python -m analyses.spaces` does it for
+several operators and says whether it comes out as published.
 """
 
 import sys
@@ -20,6 +23,7 @@ from pydantic import Field, PositiveInt, computed_field, model_validator
 from sklearn.decomposition import PCA
 from torch import Tensor
 
+from analyses.beside import ComparedRecipe
 from analyses.command_line import (
     Figure,
     OutputOptions,
@@ -32,14 +36,16 @@ from analyses.command_line import (
 )
 from analyses.compositions import Compositions, compositions, compositions_of
 from analyses.inputs import fingerprints
+from analyses.output_divergence import output_table
+from analyses.text_choice import in_parts, lines_of, questions_in_turn
 from figures import (
     plot_arc_ratio_by_alpha,
     plot_layers_by_alpha,
+    plot_output_divergence,
     plot_residual_paths,
     plot_residual_paths_3d,
     plot_similarity_by_layer,
 )
-from lm_merge.evaluation import question_set
 from lm_merge.generation import EncodedPrompts
 from lm_merge.metrics import (
     ClusteredMean,
@@ -62,11 +68,11 @@ ARC_METRICS = {
 }
 CKA_PAIRS = (("host", "donor"), ("host", "merged"), ("donor", "merged"))
 CKA_KINDS = ("debiased", "biased")
-N_CATEGORIES = 4
 DEFAULT_LAYERS = (3,)
+USUAL_BESIDE = ("weights:lerp", "weights:slerp", "logits:soft")
 
 
-class SimilarityConfig(Recipe):
+class SimilarityConfig(ComparedRecipe):
     """A recipe and on what to measure it; any recipe file serves as `--config`."""
 
     host: Source = Field(default="tiny-instruct", description="carries the forward pass")
@@ -76,11 +82,6 @@ class SimilarityConfig(Recipe):
     layers: dict[int, float] | tuple[int, ...] | None = Field(
         default=None,
         description="latents: blocks whose resid_post is merged, from 0; None: block 3",
-    )
-    alphas: tuple[float, ...] = Field(
-        default=(0.25, 0.5, 0.75),
-        min_length=1,
-        description="weights of the donors to measure; stand in for the recipe's alpha",
     )
     prompts: Path | None = Field(
         default=None, description="text file, one prompt a line; None: the bundled questions"
@@ -219,39 +220,59 @@ def run(
     quiet: bool = True,
     merge: LatentMerge | None = None,
 ) -> Tables:
-    """Tables "similarity" (layer, alpha, operator, space, metric, value, standard_error, n) and "paths".
+    """Tables "similarity" (layer, alpha, operator, space, metric, value, standard_error, n), "output"
+    (as in analyses.output_divergence), and "paths" of the recipe's own merge.
 
     merge: the recipe's merge, where the caller has composed it already.
     """
-    if config.space == "logits":
-        raise ValueError(
-            "space='logits' has no merged stream: every model keeps its own, only what they say becomes "
-            "one; python -m analyses.spaces compares what the spaces say"
-        )
+    options: dict[str, Any] = {"device": config.device, "dtype": config.dtype}
+    beside = config.recipes_beside(USUAL_BESIDE)
     if merge is None:
-        options = {"device": config.device, "dtype": config.dtype}
-        merged = compositions(recipe_of(config), config.alphas, **options)
+        own = compositions(recipe_of(config), config.alphas, **options)
     else:
-        merged = compositions_of(merge, config.alphas)
+        own = compositions_of(merge, config.alphas)
     if record is not None:
         record.update(
-            device=str(merged.host.device),
-            dtype=str(merged.host.dtype).removeprefix("torch."),
-            models=merged.models,
+            device=str(own.host.device),
+            dtype=str(own.host.dtype).removeprefix("torch."),
+            models=own.models,
             seeds=(config.seed,),
-            notes=merged.notes,
+            notes=own.notes,
         )
-    return measure(merged, prompt_batches(merged.host, config), quiet=quiet)
+    batches = prompt_batches(own.host, config)
+    tables = tables_of(own, batches, quiet=quiet)
+    found = [tables]
+    for recipe in beside:
+        merges = compositions(recipe, config.alphas, **options, loaded=(own.host, own.donor))
+        found.append(tables_of(merges, batches, quiet=quiet))
+    return tables | side_by_side(found)
+
+
+def tables_of(
+    merges: Compositions, batches: Sequence[EncodedPrompts], *, quiet: bool = True
+) -> Tables:
+    """Table "output" for the merges of one recipe; those of `measure` if there is a merged stream."""
+    streams = measure(merges, batches, quiet=quiet) if merges.has_stream else {}
+    return streams | {"output": output_table(merges, batches)}
+
+
+def side_by_side(found: Sequence[Tables]) -> Tables:
+    """Tables "similarity" and "output" of several recipes as one each; absent where none has it."""
+    return {
+        name: pd.concat([tables[name] for tables in found if name in tables], ignore_index=True)
+        for name in ("similarity", "output")
+        if any(name in tables for tables in found)
+    }
 
 
 def measure(
     merges: Compositions, batches: Sequence[EncodedPrompts], *, quiet: bool = True
 ) -> Tables:
-    """The tables of `run` for the merges of one recipe, on prompts in batches."""
+    """Tables "similarity" and "paths" for the merges of one recipe that has a merged stream."""
     host, recipe = merges.host, merges.recipe
     comparison = StreamComparison(host.n_layers, tuple(merges.at))
     paths = MeanPaths()
-    for batch in progress(batches, "similarity", quiet=quiet):
+    for batch in progress(batches, f"similarity, {recipe.space} {recipe.operator}", quiet=quiet):
         assert batch.attention_mask is not None  # texts always come with one
         mask = batch.attention_mask
         tokens = last_real(mask, mask.bool()) if recipe.positions == "last" else mask.bool()
@@ -275,36 +296,50 @@ def _record(model: object, tokens: Tensor, mask: Tensor) -> Tensor:
 def prompt_batches(host: HookedLM, config: SimilarityConfig) -> list[EncodedPrompts]:
     """The configuration's prompts, encoded by the host, in batches."""
     if config.prompts is None:
-        per_category = -(-config.n_prompts // N_CATEGORIES)
-        by_category = [question.prompt for question in question_set(per_category, seed=config.seed)]
-        # one of each category in turn, so that every batch holds all four
-        prompts = [
-            by_category[c * per_category + i]
-            for i in range(per_category)
-            for c in range(N_CATEGORIES)
-        ]
+        questions = questions_in_turn(config.n_prompts, config.seed)
+        prompts = [question.prompt for question in questions]
     else:
-        prompts = [line for line in config.prompts.read_text().splitlines() if line.strip()]
-        if not prompts:
-            raise ValueError(f"prompts={config.prompts} holds no line of text")
-    prompts = prompts[: config.n_prompts]
-    return [
-        host.to_tokens(prompts[start : start + config.batch_size], chat=config.chat)
-        for start in range(0, len(prompts), config.batch_size)
-    ]
+        prompts = lines_of(config.prompts, "prompts")[: config.n_prompts]
+    return [host.to_tokens(part, chat=config.chat) for part in in_parts(prompts, config.batch_size)]
 
 
 def draw(tables: Tables, merged_layers: Sequence[int]) -> list[Figure]:
-    """The analysis's figures, each with the table it draws."""
-    similarity, paths = tables["similarity"], tables["paths"]
-    by_layer = plot_similarity_by_layer(similarity, merged_layers=merged_layers)
-    return [
-        ("similarity_by_layer", by_layer, similarity),
-        ("arc_ratio_by_alpha", plot_arc_ratio_by_alpha(similarity), similarity),
-        ("residual_paths", plot_residual_paths(paths), paths),
-        ("residual_paths_3d", plot_residual_paths_3d(paths), paths),
-        ("midness_by_layer", plot_layers_by_alpha(similarity, "midness"), similarity),
-    ]
+    """The analysis's figures, each with the table it draws; several merges at the middle alpha."""
+    figures: list[Figure] = []
+    if "similarity" in tables:
+        similarity = tables["similarity"]
+        own = of_first_merge(similarity)
+        by_layer = plot_similarity_by_layer(own, merged_layers=merged_layers)
+        figures += [
+            ("similarity_by_layer", by_layer, own),
+            ("arc_ratio_by_alpha", plot_arc_ratio_by_alpha(own), own),
+            ("midness_by_layer", plot_layers_by_alpha(own, "midness"), own),
+        ]
+        if len(own) < len(similarity):
+            shown = similarity.loc[similarity.alpha == middle(similarity.alpha.unique())]
+            by_space = plot_similarity_by_layer(shown, merged_layers=merged_layers)
+            figures.append(("similarity_by_space", by_space, shown))
+    if "paths" in tables:
+        paths = tables["paths"]
+        figures += [
+            ("residual_paths", plot_residual_paths(paths), paths),
+            ("residual_paths_3d", plot_residual_paths_3d(paths), paths),
+        ]
+    output = tables["output"]
+    return [*figures, ("output_divergence_by_space", plot_output_divergence(output), output)]
+
+
+def of_first_merge(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the recipe's own merge, which come first."""
+    first = table.iloc[0]
+    own = table.loc[(table.space == first.space) & (table.operator == first.operator)]
+    assert isinstance(own, pd.DataFrame)
+    return own
+
+
+def middle(alphas: Sequence[float]) -> float:
+    """The middle one of the alphas in rising order."""
+    return sorted(alphas)[len(alphas) // 2]
 
 
 class SimilarityOptions(SimilarityConfig, OutputOptions):
@@ -325,21 +360,33 @@ def main(argv: Sequence[str] | None = None) -> None:
         run=partial(run, quiet=False),
         draw=partial(draw, merged_layers=tuple(config.layers or ())),
     )
-    sys.stdout.write(f"{summary(tables['similarity'])}\ntables and figures: {folder}\n")
+    sys.stdout.write(f"{summary(tables)}\ntables and figures: {folder}\n")
 
 
-def summary(similarity: pd.DataFrame) -> str:
-    """One line: where the merge lies at the last block, at the middle alpha measured."""
-    alpha = sorted(similarity.alpha.unique())[similarity.alpha.nunique() // 2]
-    last = similarity[(similarity.layer == similarity.layer.max()) & (similarity.alpha == alpha)]
-    value = last.set_index("metric").value
-    return (
-        f"last block, alpha {alpha:g}: midness {value['midness']:.3f}, "
-        f"arc ratio {value['arc_ratio']:.3f}, "
-        f"debiased CKA host-merged {value['cka_debiased_host_merged']:.3f}, "
-        f"donor-merged {value['cka_debiased_donor_merged']:.3f}, "
-        f"host-donor {value['cka_debiased_host_donor']:.3f}"
-    )
+def summary(tables: Tables) -> str:
+    """A line a merge at the middle alpha measured: the stream at the last block, or what it says."""
+    alpha = middle(tables["output"].alpha.unique())
+    keys = ["space", "operator", "metric"]
+    output = tables["output"].query("alpha == @alpha").set_index(keys).value.sort_index()
+    lines = []
+    for space, operator in output.index.droplevel("metric").unique():
+        said = output[space, operator]
+        line = f"{space} {operator}, alpha {alpha:g}: "
+        if "similarity" in tables:
+            similarity = tables["similarity"].query("alpha == @alpha and layer == layer.max()")
+            of_merge = similarity.query("space == @space and operator == @operator")
+            value = of_merge.set_index("metric").value
+            if len(value):
+                line += (
+                    f"midness {value['midness']:.3f}, arc ratio {value['arc_ratio']:.3f}, debiased CKA "
+                    f"host-merged {value['cka_debiased_host_merged']:.3f}, donor-merged "
+                    f"{value['cka_debiased_donor_merged']:.3f} at the last block; "
+                )
+        lines.append(
+            f"{line}Jensen-Shannon divergence from the host {said['js_host']:.3f}, from the donor "
+            f"{said['js_donor']:.3f} nats"
+        )
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -14,9 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, computed_field
-from torch import Tensor
 
 from analyses import similarity
 from analyses.command_line import (
@@ -28,17 +26,14 @@ from analyses.command_line import (
     parse_config,
     run_and_draw,
 )
-from analyses.compositions import Compositions, compositions
+from analyses.compositions import compositions
 from analyses.inputs import fingerprints
-from analyses.similarity import SimilarityConfig
+from analyses.similarity import SimilarityConfig, middle
 from figures import plot_output_divergence, plot_similarity_by_layer
 from figures.interval_line import NORMAL_95
-from lm_merge.generation import EncodedPrompts
-from lm_merge.metrics import ClusteredMean, js_nats, kl_nats
 from lm_merge.recipe import Recipe, Source
 from lm_merge.records import Run
 
-DIVERGENCES = {"kl": kl_nats, "js": js_nats}
 COMPARED = ("midness", "cka_biased_host_merged", "cka_debiased_host_merged")
 # OpenReview ocEoHCrezd: ranges over operators, Qwen2.5-7B-Instruct + OpenThinker3-7B, 270 prompts
 PUBLISHED = {
@@ -103,7 +98,7 @@ def run(config: SpacesConfig, record: Run | None = None, *, quiet: bool = True) 
     """Tables "similarity" (as in analyses.similarity), "output" and "direction"."""
     shared = set(SimilarityConfig.model_fields) & set(SpacesConfig.model_fields)
     prompts_config = SimilarityConfig(**{key: getattr(config, key) for key in shared})
-    similarities, outputs = [], []
+    found = []
     for recipe in recipes(config):
         merges = compositions(recipe, config.alphas, device=config.device, dtype=config.dtype)
         if record is not None:
@@ -115,63 +110,10 @@ def run(config: SpacesConfig, record: Run | None = None, *, quiet: bool = True) 
                 notes=merges.notes,
             )
         batches = similarity.prompt_batches(merges.host, prompts_config)
-        if merges.has_stream:
-            similarities.append(similarity.measure(merges, batches, quiet=quiet)["similarity"])
-        outputs.append(output_table(merges, batches))
-    table = pd.concat(similarities, ignore_index=True) if similarities else pd.DataFrame()
-    return {
-        "similarity": table,
-        "output": pd.concat(outputs, ignore_index=True),
-        "direction": direction_table(table, middle(config.alphas)),
-    }
-
-
-@torch.no_grad()
-def output_table(merges: Compositions, batches: Sequence[EncodedPrompts]) -> pd.DataFrame:
-    """How far a merge's next-token distributions lie from its parents', at every real token.
-
-    Columns space, operator, alpha, metric, value, standard_error (tokens of a text are one cluster),
-    n (tokens). Metrics in nats: kl_host and kl_donor are KL(merge || parent), js_host and js_donor
-    Jensen-Shannon divergences, js_parents that of the two parents. Rows of the unembeddings that not
-    all share are padding and left out.
-    """
-    means: dict[tuple[float, str], ClusteredMean] = {}
-    for batch in batches:
-        assert batch.attention_mask is not None  # texts always come with one
-        ids, mask = batch.input_ids, batch.attention_mask
-        parents = {"host": merges.host(ids, mask), "donor": merges.donor(ids, mask)}
-        for alpha, entered in merges.at.items():
-            with entered() as speaker:
-                merged = speaker(ids, mask)
-            for metric, values in _divergences(merged, parents).items():
-                values = values.masked_fill(~mask.bool(), torch.nan)
-                means.setdefault((alpha, metric), ClusteredMean()).update(values)
-    rows = []
-    for (alpha, metric), mean in means.items():
-        found = mean.result()
-        values = {"value": found.value, "standard_error": found.standard_error, "n": found.n}
-        rows.append({"alpha": alpha, "metric": metric, **values})
-    table = pd.DataFrame(rows)
-    return table.assign(operator=merges.recipe.operator, space=merges.recipe.space)
-
-
-def _divergences(merged: Tensor, parents: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Divergences by name [batch, pos], text by text, so that few logits stand in float32 at once."""
-    d_vocab = min(one.shape[-1] for one in (merged, *parents.values()))
-    found: dict[str, list[Tensor]] = {}
-    for row in range(len(merged)):
-        own = merged[row, :, :d_vocab].float()
-        theirs = {name: one[row, :, :d_vocab].to(own) for name, one in parents.items()}
-        for key, divergence in DIVERGENCES.items():
-            for name, logits in theirs.items():
-                found.setdefault(f"{key}_{name}", []).append(divergence(own, logits))
-        found.setdefault("js_parents", []).append(js_nats(theirs["host"], theirs["donor"]))
-    return {metric: torch.stack(values).squeeze(-1) for metric, values in found.items()}
-
-
-def middle(alphas: Sequence[float]) -> float:
-    """The middle one of the alphas in rising order."""
-    return sorted(alphas)[len(alphas) // 2]
+        found.append(similarity.tables_of(merges, batches, quiet=quiet))
+    tables = {"similarity": pd.DataFrame()} | similarity.side_by_side(found)
+    direction = direction_table(tables["similarity"], middle(config.alphas))
+    return tables | {"direction": direction}
 
 
 def direction_table(table: pd.DataFrame, alpha: float) -> pd.DataFrame:

@@ -12,8 +12,9 @@ from typing import Any
 
 import pandas as pd
 
-from analyses.layerwise import LayerwiseConfig, grid_of, prompt_batches
+from analyses.layerwise import LayerwiseConfig, grid_of
 from analyses.signals import SIGNALS, SignalMeans
+from analyses.text_choice import prompt_batches
 from lm_merge.recipe import Recipe
 
 DEFAULT_OPERATORS = ("lerp", "slerp")  # regmean is lerp at another name of alpha
@@ -43,7 +44,8 @@ def rank(
     chosen = {"layers": layers, "alphas": alphas, "operators": operators}
     config = LayerwiseConfig(**given | chosen | settings)
     grid = grid_of(config)
-    table = SignalMeans(grid).measure(prompt_batches(grid.merge.host, config, prompts))
+    texts = prompt_batches(grid.merge.host, config, n=config.n_prompts, prompts=prompts)
+    table = SignalMeans(grid).measure(texts)
     cell = ["layer", "operator", "alpha"]
     wide = table.pivot(index=cell, columns="signal", values="value")[list(SIGNALS)]
     n = table[table.signal == by].set_index(cell)["n"]

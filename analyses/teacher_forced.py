@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,6 +17,7 @@ from lm_merge.zoo.tasks import Question
 
 CHUNK_LOGITS = 2**24  # logits in memory at once, so that they do not grow with texts or cells
 KL_METRICS = ("kl_host", "kl_donor")
+ARC_METRICS = {"midness": midness, "arc_ratio": arc_ratio}
 LOSS_METRICS = ("loss", "loss_answer", "loss_increase", "loss_answer_increase")
 
 
@@ -98,10 +99,21 @@ class NextTokens:
         return _loss(self.parents[name], self.targets)
 
     def of_merge(self, end: Float[Tensor, "batch pos d_model"]) -> dict[str, Float[Tensor, " n"]]:
-        """Loss and KL(merge || parent) of a merge at each scored column, in nats."""
+        """Loss and KL(merge || parent) at each scored column, in nats; the host reads the merge out."""
+        return self._scores(self._in_parts(self.tail, end))
+
+    def of_logits(
+        self, logits: Float[Tensor, "batch pos d_vocab"]
+    ) -> dict[str, Float[Tensor, " n"]]:
+        """The same of a merge that speaks for itself."""
+        parts = logits[self.at].split(max(1, CHUNK_LOGITS // self.d_vocab))
+        return self._scores(part[..., : self.d_vocab].float().log_softmax(-1) for part in parts)
+
+    def _scores(self, parts: Iterable[Tensor]) -> dict[str, Tensor]:
+        """From log-probabilities at the scored columns, a part of the columns at a time."""
         found: dict[str, list[Tensor]] = {key: [] for key in ("loss", *KL_METRICS)}
         start = 0
-        for merged in self._in_parts(self.tail, end):
+        for merged in parts:
             chosen = slice(start, start + len(merged))
             parents = {name: parent[chosen] for name, parent in self.parents.items()}
             for key, values in next_token_scores(merged, parents, self.targets[chosen]).items():
@@ -140,66 +152,104 @@ def next_token_scores(
     return {"loss": _loss(merged, targets), **divergences}
 
 
-class CellScores:
-    """Accumulates, batch by batch, what is measured of every cell on texts; memory stays flat."""
+class WholeMerge(NamedTuple):
+    """A merge of whole models, which has no block: of weights or of logits."""
 
-    def __init__(self, cells: Iterable[GridCell]) -> None:
-        metrics = (*LOSS_METRICS, *KL_METRICS, "midness", "arc_ratio")
-        self.means = {cell: {name: ClusteredMean() for name in metrics} for cell in cells}
+    space: str
+    operator: str
+    alpha: float
+
+
+Merge = GridCell | WholeMerge
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """What a merge of whole models says of a batch; end: resid_post of its last block, if it has one."""
+
+    logits: Float[Tensor, "batch pos d_vocab"]
+    end: Float[Tensor, "batch pos d_model"] | None = None
+
+
+class CellScores:
+    """Accumulates, batch by batch, what is measured of every merge on texts; memory stays flat.
+
+    cells: merges at one block; wholes: merges of whole models, to stand beside them.
+    """
+
+    def __init__(self, cells: Iterable[GridCell], wholes: Iterable[WholeMerge] = ()) -> None:
+        metrics = (*LOSS_METRICS, *KL_METRICS, *ARC_METRICS)
+        merges: tuple[Merge, ...] = (*cells, *wholes)
+        self.means = {merge: {name: ClusteredMean() for name in metrics} for merge in merges}
         self.parents = {
             name: {metric: ClusteredMean() for metric in LOSS_METRICS[:2]}
             for name in ("host", "donor")
         }
-        self.ckas: dict[tuple[GridCell, ...], MinibatchCKA] = {}
+        self.ckas: dict[tuple[Merge, ...], MinibatchCKA] = {}
 
-    def update(self, passed: GridPass, texts: Texts) -> None:
-        """Add a batch: one pass of the parents and, block by block, of the merges."""
-        real, answers = texts.attention_mask.bool(), texts.answer.roll(-1, dims=1)
-        spoken = NextTokens(passed, texts)
-        for name, means in self.parents.items():
-            losses = spoken.losses(name)
-            means["loss"].update(spoken.by_text(losses))
-            means["loss_answer"].update(spoken.by_text(losses, answers))
-        host, donor = end_of(passed.host).float(), end_of(passed.donor).float()
-        for cells, ends in passed.ends():
-            rows = {"host": host[real], "donor": donor[real]}
-            for cell, end in zip(cells, ends, strict=True):
-                self._update_cell(cell, spoken, end, answers)
-                for name, metric in (("midness", midness), ("arc_ratio", arc_ratio)):
-                    values = metric(host, donor, end.float()).squeeze(-1)
-                    self.means[cell][name].update(values.masked_fill(~real, torch.nan))
-                rows[_name(cell)] = end[real]
-            if cells not in self.ckas:
-                pairs = [(one, _name(cell)) for cell in cells for one in ("host", "donor")]
-                self.ckas[cells] = MinibatchCKA(pairs)
-            self.ckas[cells].update(rows)
-
-    def _update_cell(
-        self, cell: GridCell, spoken: NextTokens, end: Tensor, answers: Tensor
+    def update(
+        self,
+        passed: GridPass,
+        texts: Texts,
+        wholes: Iterable[tuple[WholeMerge, Spoken]] = (),
     ) -> None:
-        values, means = spoken.of_merge(end), self.means[cell]
-        values["loss_increase"] = values["loss"] - spoken.losses("host")
+        """Add a batch: one pass of the parents and, block by block, of the merges."""
+        batch = _Batch(passed, texts)
+        for name, means in self.parents.items():
+            losses = batch.spoken.losses(name)
+            means["loss"].update(batch.spoken.by_text(losses))
+            means["loss_answer"].update(batch.spoken.by_text(losses, batch.answers))
+        for cells, ends in passed.ends():
+            by_cell: dict[Merge, Tensor] = dict(zip(cells, ends, strict=True))
+            for cell, end in by_cell.items():
+                self._update_said(cell, batch, batch.spoken.of_merge(end))
+            self._update_streams(batch, by_cell)
+        for merge, spoken in wholes:
+            self._update_said(merge, batch, batch.spoken.of_logits(spoken.logits))
+            if spoken.end is not None:
+                self._update_streams(batch, {merge: spoken.end})
+
+    def _update_said(self, merge: Merge, batch: "_Batch", values: dict[str, Tensor]) -> None:
+        means = self.means[merge]
+        values["loss_increase"] = values["loss"] - batch.spoken.losses("host")
         for name, value in values.items():
-            means[name].update(spoken.by_text(value))
+            means[name].update(batch.spoken.by_text(value))
         for name in ("loss", "loss_increase"):
             key = name.replace("loss", "loss_answer")
-            means[key].update(spoken.by_text(values[name], answers))
+            means[key].update(batch.spoken.by_text(values[name], batch.answers))
+
+    def _update_streams(self, batch: "_Batch", ends: Mapping[Merge, Tensor]) -> None:
+        real = batch.real
+        rows = {"host": batch.host[real], "donor": batch.donor[real]}
+        for merge, end in ends.items():
+            for name, metric in ARC_METRICS.items():
+                values = metric(batch.host, batch.donor, end.float()).squeeze(-1)
+                self.means[merge][name].update(values.masked_fill(~real, torch.nan))
+            rows[_name(merge)] = end[real]
+        merges = tuple(ends)
+        if merges not in self.ckas:
+            pairs = [(one, _name(merge)) for merge in merges for one in ("host", "donor")]
+            self.ckas[merges] = MinibatchCKA(pairs)
+        self.ckas[merges].update(rows)
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Tidy rows of the cells: layer, operator, alpha, metric and what `estimate` gives."""
-        for cell, means in self.means.items():
+        """Tidy rows: what `where` and `estimate` give.
+
+        A merge of logits has no stream, and no row of one.
+        """
+        for merge, means in self.means.items():
             for metric, mean in means.items():
                 found = mean.result()
-                yield cell._asdict() | estimate(metric, found.value, found.standard_error, found.n)
-        for cells, fitter in self.ckas.items():
+                if metric in ARC_METRICS and not found.n:
+                    continue
+                yield where(merge) | estimate(metric, found.value, found.standard_error, found.n)
+        for merges, fitter in self.ckas.items():
             results = fitter.results()
-            for cell in cells:
+            for merge in merges:
                 for parent in ("host", "donor"):
-                    cka = results[parent, _name(cell)]
+                    cka = results[parent, _name(merge)]
                     metric = f"cka_debiased_{parent}_merged"
-                    yield cell._asdict() | estimate(
-                        metric, cka.value, cka.standard_error, cka.n_rows
-                    )
+                    yield where(merge) | estimate(metric, cka.value, cka.standard_error, cka.n_rows)
 
     def parent_rows(self) -> Iterator[dict[str, Any]]:
         """Rows of host and donor: system, metric and what `estimate` gives."""
@@ -209,6 +259,15 @@ class CellScores:
                 yield {"system": name} | estimate(
                     metric, found.value, found.standard_error, found.n
                 )
+
+
+class _Batch:
+    """The parents on one batch of texts: what they say, and their streams at the last block."""
+
+    def __init__(self, passed: GridPass, texts: Texts) -> None:
+        self.spoken = NextTokens(passed, texts)
+        self.real, self.answers = texts.attention_mask.bool(), texts.answer.roll(-1, dims=1)
+        self.host, self.donor = end_of(passed.host).float(), end_of(passed.donor).float()
 
 
 def estimate(metric: str, value: float, error: float, n: int) -> dict[str, Any]:
@@ -232,5 +291,11 @@ def end_of(passed: RecordedPass) -> Float[Tensor, "batch pos d_model"]:
     return passed.states[passed.tail.n_layers - 1]
 
 
-def _name(cell: GridCell) -> str:
-    return f"{cell.operator} {cell.alpha:g} at {cell.layer}"
+def where(merge: Merge) -> dict[str, Any]:
+    """Layer (None for whole models), operator, alpha and space of a merge."""
+    space = {"layer": None} if isinstance(merge, WholeMerge) else {"space": "latents"}
+    return merge._asdict() | space
+
+
+def _name(merge: Merge) -> str:
+    return " ".join(map(str, merge))

@@ -18,11 +18,12 @@ def plot_layerwise_heatmap(table: pd.DataFrame, metric: str) -> go.Figure:
     """One heat map an operator (and space): x = block, y = alpha, colour and number = value.
 
     Reads `layer`, `alpha`, `operator`, `space`, `metric`, `value`, `low`, `high` (95 % interval, shown
-    on hover) and `n`; rows of other metrics are left alone. All maps share one colour scale. A frame
-    marks the best cell of each map, where one way is better; an undefined value leaves a gap.
+    on hover) and `n`; rows of other metrics and of merges without a block are left alone. All maps
+    share one colour scale. A frame marks the best cell of each map, where one way is better; an
+    undefined value leaves a gap.
     """
     require_columns(table, COLUMNS)
-    rows, drawn_as = rows_of(table, metric)
+    rows, drawn_as = rows_of(table.loc[table["layer"].notna()], metric)
     require_one_row_per(rows, ["layer", "alpha", "operator", "space"])
     kinds = [tuple(kind) for kind in rows[["operator", "space"]].drop_duplicates().to_numpy()]
     several = len(distinct(rows, "space")) > 1

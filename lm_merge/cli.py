@@ -46,7 +46,7 @@ def demo(runs: Path = Path("runs")) -> None:
     _show_answers(console, tables)
     _show_accuracy(console, tables["accuracy"], "latents at every alpha")
     _show_accuracy(console, tables["spaces"], "every space")
-    console.print(similarity.summary(tables["similarity"]))
+    console.print(similarity.summary(tables))
     console.print(f"{time.monotonic() - started:.0f} s; open the report:")
     print(path.resolve())
 

@@ -1,7 +1,7 @@
 """From a recipe to something that speaks."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,14 +26,21 @@ RECIPE_SUFFIXES = (".yaml", ".yml")
 
 @dataclass(frozen=True)
 class SourceLoader:
-    """Loads a recipe's sources; device and dtype count where the source does not say otherwise."""
+    """Loads a recipe's sources; device and dtype count where the source does not say otherwise.
 
-    device: str | torch.device | None
-    dtype: str | None
+    loaded: models that are taken as they are where a source names one of them.
+    """
+
+    device: str | torch.device | None = None
+    dtype: str | None = None
+    loaded: tuple[HookedLM, ...] = ()
 
     def __call__(self, source: Source) -> HookedLM:
         """The model, as `load` gives it."""
         given = as_source(source)
+        for model in self.loaded:
+            if as_source(model.source).model == given.model:
+                return model
         dtype = given.dtype or self.dtype
         return load(given.model, device=self.device, dtype=dtype, revision=given.revision)
 
@@ -52,12 +59,14 @@ def compose(
     *,
     device: str | torch.device | None = None,
     dtype: str | None = None,
+    loaded: Iterable[HookedLM] = (),
 ) -> LatentMerge | LogitEnsemble | HookedLM:
     """Load the models that a recipe names and merge them as it says, in the space that it names.
 
     recipe: a YAML file, a dict, or a Recipe; for weights also one in mergekit's format. device, dtype:
-    as in `load`, for every model; a dtype in the recipe comes first. Arguments are checked before
-    anything is loaded.
+    as in `load`, for every model; a dtype in the recipe comes first. loaded: models in memory, taken
+    as they are where the recipe names one of them (a merge of weights reads files all the same).
+    Arguments are checked before anything is loaded.
 
     >>> import lm_merge as lm
     >>> recipe = {"host": "tiny-instruct", "donors": ["tiny-thinker"], "layers": {3: 0.25}}
@@ -67,7 +76,7 @@ def compose(
     (0.75, 0.25)
     """
 
-    model = SourceLoader(device, dtype)
+    model = SourceLoader(device, dtype, tuple(loaded))
     if in_mergekit_format(recipe):
         return _weights(recipe, model)
     recipe = Recipe.load(recipe)

@@ -13,6 +13,7 @@ import lm_merge as lm
 from analyses import layerwise, suggest
 from analyses.layerwise import LayerwiseConfig
 from analyses.signals import SIGNALS, rank_correlations
+from analyses.text_choice import prompt_batches
 from lm_merge import cli
 from lm_merge.evaluation import question_set
 from lm_merge.metrics import midness
@@ -35,8 +36,13 @@ def cell(table: pd.DataFrame, metric: str, **where) -> pd.Series:
 
 def test_every_cell_and_metric_has_one_row_with_its_n_and_interval(tables):
     table = tables["layerwise"]
-    assert len(table) == 2 * 3 * 2 * (6 + 2 + 2 + 1)
-    assert not table.duplicated(["layer", "operator", "alpha", "metric"]).any()
+    by_space = table.groupby("space").size()
+    said, streams, accuracy = 6, 2 + 2, 1
+    assert by_space["latents"] == 2 * 3 * 2 * (said + streams + accuracy)
+    assert by_space["weights"] == 2 * 2 * (said + streams + accuracy)  # lerp, slerp
+    assert by_space["logits"] == 2 * (said + accuracy)
+    assert (table.layer.isna() == (table.space != "latents")).all()
+    assert not table.duplicated(["layer", "space", "operator", "alpha", "metric"]).any()
     assert (table.n > 0).all()
     one_group = table.metric.str.startswith("cka")  # few tokens: no standard error
     assert (table.low <= table.value)[~one_group].all()
@@ -72,6 +78,22 @@ def test_losses_and_divergences_are_those_of_merges_one_by_one(tables, tiny_inst
         assert row.n == len(values)
 
 
+@pytest.mark.parametrize(("space", "operator"), [("weights", "lerp"), ("logits", "soft")])
+def test_merges_of_whole_models_say_what_they_say_alone(tables, space, operator):
+    recipe = {"space": space, "operator": operator, "alpha": 0.25}
+    merged = lm.compose({"host": "tiny-instruct", "donors": ["tiny-thinker"], **recipe})
+    drawn = question_set(2)
+    losses = []
+    for question in (drawn[category * 2 + i] for i in range(2) for category in range(4)):
+        prompt = merged.host.to_tokens(question.prompt, chat=True).input_ids
+        answer = merged.host.tokenizer(f"{question.answer}<|im_end|>", add_special_tokens=False)
+        ids = torch.cat([prompt, torch.tensor([answer.input_ids])], dim=1)
+        with torch.no_grad():
+            losses += cross_entropy(merged(ids)[0, :-1], ids[0, 1:], reduction="none").tolist()
+    row = cell(tables["layerwise"], "loss", space=space, operator=operator, alpha=0.25)
+    assert row.value == pytest.approx(np.mean(losses), abs=1e-5)
+
+
 def test_the_increase_is_the_loss_over_the_hosts(tables):
     parents = tables["parents"].query("system == 'host'").set_index("metric").value
     for metric in ("loss", "loss_answer"):
@@ -83,7 +105,7 @@ def test_the_increase_is_the_loss_over_the_hosts(tables):
 
 
 def test_regmean_is_lerp_at_the_alpha_of_its_lambda(tables):
-    table = tables["layerwise"].query("metric != 'accuracy'")
+    table = tables["layerwise"].query("metric != 'accuracy' and space == 'latents'")
     one, other = (
         table[table.operator == name].set_index(["layer", "alpha", "metric"]).value
         for name in ("lerp", "regmean")
@@ -116,7 +138,7 @@ def test_the_bound_holds_for_lerp_and_signals_have_one_row_a_cell(tables, tiny_i
     assert (lines[["distance", "arc_rad", "head_mismatch", "kl_prompt"]] > 0).all(axis=None)
     config = LayerwiseConfig(**SMALL)
     grid = layerwise.grid_of(config)
-    texts = layerwise.prompt_batches(tiny_instruct, config)
+    texts = prompt_batches(tiny_instruct, config, n=config.n_prompts)
     actual: dict = {}
     for batch in texts:
         assert not batch.answer.any()
@@ -175,6 +197,8 @@ def test_the_command_writes_a_record_and_finds_it_the_second_time(tmp_path, caps
     [
         (["--space", "logits"], "space must be 'latents'"),
         (["--operators", "[]"], "operators"),
+        (["--beside", "[latents:slerp]"], "'latents:slerp' is no merge of whole models"),
+        (["--beside", "[weights:luck]"], "unknown merge method 'luck'"),
         (["--n_texts", "0"], "greater than 0"),
     ],
 )

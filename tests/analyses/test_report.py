@@ -19,7 +19,7 @@ def test_the_report_is_one_page_with_all_figures_and_true_numbers(tmp_path):
     assert not re.search(r"<(script|link|img)[^>]*(src|href)=", html)
     grid = {"layerwise", "signal_ranks"}
     curvature = {"curvature", "curvature_tokens", "curvature_strip", "curvature_correlations"}
-    own = {"answers", "accuracy", "spaces", "similarity", "paths"}
+    own = {"answers", "accuracy", "spaces", "similarity", "output", "paths"}
     assert set(tables) == own | grid | curvature
     accuracy, answers = tables["accuracy"], tables["answers"]
     assert list(accuracy.system.unique()) == [

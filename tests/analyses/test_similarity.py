@@ -13,7 +13,8 @@ from lm_merge.metrics import linear_cka
 from lm_merge.models import record_resid_post
 from lm_merge.records import start_run
 
-SMALL = {"n_prompts": 8, "batch_size": 3, "layers": (3,), "alphas": (0.25, 0.75)}
+ALONE = {"beside": ()}
+SMALL = {"n_prompts": 8, "batch_size": 3, "layers": (3,), "alphas": (0.25, 0.75), **ALONE}
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +85,7 @@ def test_paths_lie_in_one_plane_for_all_streams(tables):
 
 def test_the_command_writes_a_record_and_finds_it_the_second_time(tmp_path, capsys):
     arguments = ["--runs", str(tmp_path), "--n_prompts", "4", "--alphas", "[0.5]"]
+    arguments += ["--beside", "[logits:soft]"]
     similarity.main(arguments)
     first = capsys.readouterr().out
     (folder,) = tmp_path.iterdir()
@@ -94,6 +96,11 @@ def test_the_command_writes_a_record_and_finds_it_the_second_time(tmp_path, caps
     assert record["config_resolved"]["host"] == "tiny-instruct"
     assert "the unembedding differs; the host's is used" in record["notes"]
     assert (folder / "similarity_by_layer.html").is_file()
+    assert (folder / "output_divergence_by_space.html").is_file()
+    assert [line.split(",")[0] for line in first.splitlines()[:2]] == [
+        "latents slerp",
+        "logits soft",
+    ]
     stamp = (folder / "similarity.parquet").stat().st_mtime_ns
     similarity.main(arguments)
     assert capsys.readouterr().out == first
@@ -120,6 +127,7 @@ def test_prompts_come_from_a_file_and_last_measures_one_token_each(tmp_path):
         (["--alphas", "0.5"], "alphas"),
         (["--n_prompts", "0"], "greater than 0"),
         (["--operatr", "lerp"], "unrecognized arguments: --operatr"),
+        (["--beside", "[weights]"], "give 'weights:<operator>' or 'logits:<method>'"),
     ],
 )
 def test_bad_arguments_end_with_status_2_and_say_which(arguments, message, capsys):
@@ -131,6 +139,7 @@ def test_bad_arguments_end_with_status_2_and_say_which(arguments, message, capsy
 def test_changed_inputs_are_measured_anew(tmp_path, capsys):
     path = tmp_path / "prompts.txt"
     arguments = ["--runs", str(tmp_path / "runs"), "--prompts", str(path), "--alphas", "[0.5]"]
+    arguments += ["--beside", "[]"]
     outputs = []
     for text in ("12+34 = ?\n", "12+34 = ?\n", "Who is the tallest?\n"):
         path.write_text(text)
@@ -155,6 +164,43 @@ def test_the_record_names_every_model_with_a_fingerprint(tmp_path):
     assert set(models) == {"tiny-thinker", "tiny-coder", "tiny-instruct"}
     assert len(set(models.values())) == 3
     assert all(models.values())
+
+
+def test_merges_in_other_spaces_stand_beside_the_recipes_own(tables):
+    both = similarity.run(SimilarityConfig(**{**SMALL, "n_prompts": 24, "beside": None}))
+    assert set(map(tuple, both["output"][["space", "operator"]].to_numpy())) == {
+        ("latents", "slerp"),
+        ("weights", "lerp"),
+        ("weights", "slerp"),
+        ("logits", "soft"),
+    }
+    assert set(both["similarity"].space) == {"latents", "weights"}  # an ensemble has no stream
+    own = similarity.of_first_merge(both["similarity"])
+    pd.testing.assert_frame_equal(own, tables["similarity"])
+    names = [name for name, _, _ in similarity.draw(both, (3,))]
+    assert {"similarity_by_space", "output_divergence_by_space"} <= set(names)
+    assert "similarity_by_space" not in [name for name, _, _ in similarity.draw(tables, (3,))]
+
+
+def test_an_ensemble_is_measured_by_what_it_says(tables):
+    recipe = {"space": "logits", "operator": "soft", "layers": None}
+    alone = similarity.run(SimilarityConfig(**{**SMALL, "n_prompts": 24, **recipe}))
+    assert set(alone) == {"output"}
+    output = alone["output"].set_index(["metric", "alpha"]).value
+    assert output["js_host", 0.25] < output["js_host", 0.75]
+    assert output["js_donor", 0.25] > output["js_donor", 0.75]
+    assert [name for name, _, _ in similarity.draw(alone, ())] == ["output_divergence_by_space"]
+
+
+def test_other_models_have_nothing_beside_them_unless_asked(tmp_path):
+    config = SimilarityConfig(host="some/model", donors=("other/model",))
+    assert config.recipes_beside(similarity.USUAL_BESIDE) == []
+    asked = config.model_copy(update={"beside": ("weights:ties",), "base": "ancestor"})
+    (recipe,) = asked.recipes_beside(similarity.USUAL_BESIDE)
+    assert (recipe.space, recipe.operator, recipe.base) == ("weights", "ties", "ancestor")
+    by_block = asked.model_copy(update={"donor_weights": {3: (1.0,)}})
+    with pytest.raises(ValueError, match="merges of whole models take one weight a donor"):
+        by_block.recipes_beside(())
 
 
 def test_the_alphas_measured_stand_in_for_lambda():

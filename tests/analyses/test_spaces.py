@@ -49,7 +49,9 @@ def test_a_weight_merges_stream_is_that_of_the_mean_of_the_weights(tables, promp
     where = {"alpha": 0.25, "layer": 7, "metric": "midness"}
     assert only(tables["similarity"], space="weights", **where) == pytest.approx(expected, abs=1e-5)
     alone = similarity.run(
-        SimilarityConfig(space="weights", operator="lerp", alphas=(0.25,), prompts=prompts)
+        SimilarityConfig(
+            space="weights", operator="lerp", alphas=(0.25,), prompts=prompts, beside=()
+        )
     )["similarity"]
     assert only(alone, space="weights", **where) == pytest.approx(expected, abs=1e-5)
 
@@ -110,11 +112,6 @@ def test_the_direction_is_that_of_the_whole_interval(latents, weights, said):
     # 1.96 x sqrt(2) x 0.03
     assert np.ptp([row["low"], row["high"]]) == pytest.approx(2 * 1.96 * 2**0.5 * 0.03)
     assert said in spaces.summary(pd.DataFrame([row]))
-
-
-def test_an_ensemble_has_no_stream_to_compare():
-    with pytest.raises(ValueError, match=r"space='logits' has no merged stream.*analyses.spaces"):
-        similarity.run(SimilarityConfig(space="logits"))
 
 
 def test_blocks_are_for_latents():

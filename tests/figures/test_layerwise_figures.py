@@ -100,3 +100,20 @@ def test_signal_ranks_draw_all_alphas_together_only():
     ]
     with pytest.raises(ValueError, match="no row over all alphas"):
         plot_signal_ranks(table.dropna())
+
+
+def test_merges_of_whole_models_are_level_lines_beside_the_grid(layerwise):
+    whole = layerwise[(layerwise.layer == 5) & (layerwise.operator == "lerp")]
+    both = pd.concat([layerwise, whole.assign(layer=None, space="weights")], ignore_index=True)
+    both["layer"] = both.layer.astype("Int64")
+    figure = plot_layerwise_lines(both, "accuracy")
+    levels = [trace for trace in figure.data if trace.name == "lerp in weights"]
+    assert len(levels) == 2  # a panel each
+    for trace, alpha in zip(levels, (0.25, 0.75), strict=True):
+        value = whole[(whole.metric == "accuracy") & (whole.alpha == alpha)].value.item()
+        assert list(trace.y) == [value, value]
+        assert trace.x[0] == 0
+        assert 7 < trace.x[1] < figure.layout.xaxis.range[1]
+        assert trace.line.dash == "dash"
+        assert trace.error_y.array == pytest.approx((0.0, 0.2))
+    assert len(plot_layerwise_heatmap(both, "accuracy").data) == 3

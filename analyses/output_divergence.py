@@ -1,0 +1,56 @@
+"""How far what a merge says lies from what its parents say; for merges in any space."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from analyses.compositions import Compositions
+from lm_merge.generation import EncodedPrompts
+from lm_merge.metrics import ClusteredMean, js_nats, kl_nats
+
+DIVERGENCES = {"kl": kl_nats, "js": js_nats}
+
+
+@torch.no_grad()
+def output_table(merges: Compositions, batches: Sequence[EncodedPrompts]) -> pd.DataFrame:
+    """How far a merge's next-token distributions lie from its parents', at every real token.
+
+    Columns space, operator, alpha, metric, value, standard_error (tokens of a text are one cluster),
+    n (tokens). Metrics in nats: kl_host and kl_donor are KL(merge || parent), js_host and js_donor
+    Jensen-Shannon divergences, js_parents that of the two parents. Rows of the unembeddings that not
+    all share are padding and left out.
+    """
+    means: dict[tuple[float, str], ClusteredMean] = {}
+    for batch in batches:
+        assert batch.attention_mask is not None  # texts always come with one
+        ids, mask = batch.input_ids, batch.attention_mask
+        parents = {"host": merges.host(ids, mask), "donor": merges.donor(ids, mask)}
+        for alpha, entered in merges.at.items():
+            with entered() as speaker:
+                merged = speaker(ids, mask)
+            for metric, values in _divergences(merged, parents).items():
+                values = values.masked_fill(~mask.bool(), torch.nan)
+                means.setdefault((alpha, metric), ClusteredMean()).update(values)
+    rows = []
+    for (alpha, metric), mean in means.items():
+        found = mean.result()
+        values = {"value": found.value, "standard_error": found.standard_error, "n": found.n}
+        rows.append({"alpha": alpha, "metric": metric, **values})
+    table = pd.DataFrame(rows)
+    return table.assign(operator=merges.recipe.operator, space=merges.recipe.space)
+
+
+def _divergences(merged: Tensor, parents: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Divergences by name [batch, pos], text by text, so that few logits stand in float32 at once."""
+    d_vocab = min(one.shape[-1] for one in (merged, *parents.values()))
+    found: dict[str, list[Tensor]] = {}
+    for row in range(len(merged)):
+        own = merged[row, :, :d_vocab].float()
+        theirs = {name: one[row, :, :d_vocab].to(own) for name, one in parents.items()}
+        for key, divergence in DIVERGENCES.items():
+            for name, logits in theirs.items():
+                found.setdefault(f"{key}_{name}", []).append(divergence(own, logits))
+        found.setdefault("js_parents", []).append(js_nats(theirs["host"], theirs["donor"]))
+    return {metric: torch.stack(values).squeeze(-1) for metric, values in found.items()}
