@@ -37,7 +37,7 @@ from analyses.command_line import (
 from analyses.compositions import Compositions, compositions
 from analyses.inputs import fingerprints, models_of
 from analyses.signals import SignalMeans, rank_correlations
-from analyses.teacher_forced import CellScores, Texts, where
+from analyses.teacher_forced import CellScores, run_texts, where
 from analyses.text_choice import batches, prompt_batches
 from analyses.whole_merges import speak, wholes_of
 from figures import plot_layerwise_heatmap, plot_layerwise_lines, plot_signal_ranks
@@ -47,7 +47,7 @@ from lm_merge.operators import get_operator, needs_base
 from lm_merge.recipe import Recipe, Source
 from lm_merge.records import Run
 from lm_merge.spaces.compose import compose
-from lm_merge.spaces.latent_grid import GridCell, GridPass, LatentGrid
+from lm_merge.spaces.latent_grid import GridCell, LatentGrid
 from lm_merge.spaces.latents import LatentMerge
 from lm_merge.zoo.tasks import Question
 
@@ -82,7 +82,9 @@ class LayerwiseConfig(ComparedRecipe):
         default=0, description="questions a category to generate answers to; 0: no generation"
     )
     n_prompts: NonNegativeInt = Field(
-        default=16, description="texts without answers from which signals are taken; 0: no signals"
+        default=16,
+        description="texts without answers from which signals are taken, others than those measured "
+        "where there are such; 0: no signals",
     )
     chat: bool = Field(default=True, description="put questions into the host's chat template")
     batch_size: PositiveInt = Field(default=16, description="texts a forward pass")
@@ -109,7 +111,10 @@ def grid_of(config: LayerwiseConfig) -> LatentGrid:
     """Load the models and lay out the grid's merges."""
     given = {key: getattr(config, key) for key in Recipe.model_fields}
     given["operator_args"] = {k: v for k, v in config.operator_args.items() if k != "lambda_reg"}
-    given |= {"layers": (0,), "alpha": config.alphas[0], "operator": config.operators[0]}
+    with_base = [name for name in config.operators if needs_base(get_operator(name))]
+    operator, *_ = [*with_base, *config.operators]  # where one needs the ancestor, it is loaded
+    given |= {"layers": (0,), "alpha": config.alphas[0], "operator": operator}
+    given["base"] = config.base if with_base else None
     merge = compose(Recipe(**given), device=config.device, dtype=config.dtype)
     assert isinstance(merge, LatentMerge)  # the space is checked above
     layers = tuple(config.layers) or default_layers(merge.host.n_layers)
@@ -164,7 +169,7 @@ def run(config: LayerwiseConfig, record: Run | None = None, *, quiet: bool = Tru
     table = pd.DataFrame(rows, columns=pd.Index(COLUMNS)).astype({"layer": "Int64"})
     tables = {"layerwise": table, "parents": pd.DataFrame(parents)}
     if config.n_prompts:
-        prompts = prompt_batches(merge.host, config, n=config.n_prompts)
+        prompts = prompt_batches(merge.host, config, n=config.n_prompts, after=config.n_texts)
         signals = SignalMeans(grid).measure(progress(prompts, "signals", quiet=quiet))
         tables["signals"] = signals
         tables["correlations"] = rank_correlations(signals, grid_rows(table), seed=config.seed)
@@ -176,12 +181,6 @@ def grid_rows(table: pd.DataFrame) -> pd.DataFrame:
     rows = table.loc[table.layer.notna()].astype({"layer": int})
     assert isinstance(rows, pd.DataFrame)
     return rows
-
-
-def run_texts(grid: LatentGrid, texts: Texts) -> GridPass:
-    """The grid on one batch; positions "last" are those from the last prompt token on."""
-    merged_at = texts.from_prompt_end if grid.merge.positions == "last" else None
-    return grid.run(texts.tokens, texts.attention_mask, merged_at)
 
 
 def accuracy_rows(

@@ -1,6 +1,7 @@
 """Signals of a merge that need no right answer and no generated token, and how well they rank merges.
 
-All come from a handful of texts read once. With h, d, m the states of host, donor and merge at the
+All come from a handful of texts read once; with positions "last" from each text's last token, which is
+then the only one merged. With h, d, m the states of host, donor and merge at the
 merged block, and F(x) = KL(host || host's later blocks, norm and head run from x), per token in nats:
 
 - distance: |m - h|^2 / |h|^2; arc_rad: angle(h, m). No later block is run.
@@ -22,7 +23,7 @@ from jaxtyping import Float
 from scipy.stats import rankdata, spearmanr
 from torch import Tensor
 
-from analyses.teacher_forced import NextTokens, Texts, estimate
+from analyses.teacher_forced import NextTokens, Texts, estimate, run_texts
 from lm_merge.geometry import angle
 from lm_merge.metrics import ClusteredMean
 from lm_merge.models.tail import RecordedPass, Tail
@@ -58,24 +59,26 @@ class SignalMeans:
         return pd.DataFrame(rows).rename(columns={"metric": "signal"})
 
     def update(self, texts: Texts) -> None:
-        """Add a batch of texts."""
-        passed = self.grid.run(texts.tokens, texts.attention_mask)
-        spoken = NextTokens(passed, texts)
-        real = texts.attention_mask.bool()
+        """Add a batch of texts without answers."""
+        passed = run_texts(self.grid, texts)
+        merged_at = passed.merged_at
+        last_only = self.grid.merge.positions == "last"
+        spoken = NextTokens(passed, texts, at=merged_at if last_only else None)
         twice = self._twice.record(texts.tokens, texts.attention_mask, layers=self.grid.layers)
         by_layer = {}
         for layer in self.grid.layers:
-            chord, mismatch = _read_by_host(passed, spoken, layer)
-            states = passed.host.states[layer], passed.donor.states[layer]
-            by_layer[layer] = chord, mismatch, _worst_curvature(twice, layer, *states, spoken)
+            host = passed.host.states[layer]
+            donor = torch.where(merged_at.unsqueeze(-1), passed.donor.states[layer], host)
+            chord, mismatch = _read_by_host(passed, spoken, layer, donor)
+            by_layer[layer] = chord, mismatch, _worst_curvature(twice, layer, host, donor, spoken)
         for cells, ends in passed.ends():
             for cell, end in zip(cells, ends, strict=True):
                 means = self.means[cell]
                 host, merged = passed.host.states[cell.layer].float(), passed.merged(cell).float()
                 far = (merged - host).square().sum(dim=-1) / host.square().sum(dim=-1)
-                means["distance"].update(far.masked_fill(~real, torch.nan))
+                means["distance"].update(far.masked_fill(~merged_at, torch.nan))
                 turned = angle(host, merged).squeeze(-1)
-                means["arc_rad"].update(turned.masked_fill(~real, torch.nan))
+                means["arc_rad"].update(turned.masked_fill(~merged_at, torch.nan))
                 means["kl_prompt"].update(spoken.by_text(spoken.of_merge(end)["kl_host"]))
                 chord, mismatch, curvature = by_layer[cell.layer]
                 means["head_mismatch"].update(mismatch)
@@ -84,10 +87,12 @@ class SignalMeans:
                 means["bound"].update(cell.alpha * chord + bend)
 
 
-def _read_by_host(passed: GridPass, spoken: NextTokens, layer: int) -> tuple[Tensor, Tensor]:
-    """KL(host || read) and KL(donor || read) by column, of the donor's state read by the host."""
+def _read_by_host(
+    passed: GridPass, spoken: NextTokens, layer: int, donor_states: Tensor
+) -> tuple[Tensor, Tensor]:
+    """KL(host || read) and KL(donor || read) by column, of the donor's states read by the host."""
     with torch.no_grad():
-        end = passed.host.resume(layer, passed.donor.states[layer].unsqueeze(0))[0]
+        end = passed.host.resume(layer, donor_states.unsqueeze(0))[0]
     read = spoken.log_probabilities(end)
     host, donor = (spoken.parents[name] for name in ("host", "donor"))
     from_host, from_donor = (

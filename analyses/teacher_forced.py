@@ -12,7 +12,7 @@ from figures.interval_line import NORMAL_95
 from lm_merge.metrics import ClusteredMean, MinibatchCKA, arc_ratio, midness
 from lm_merge.models import HookedLM
 from lm_merge.models.tail import RecordedPass, Tail
-from lm_merge.spaces.latent_grid import GridCell, GridPass
+from lm_merge.spaces.latent_grid import GridCell, GridPass, LatentGrid
 from lm_merge.zoo.tasks import Question
 
 CHUNK_LOGITS = 2**24  # logits in memory at once, so that they do not grow with texts or cells
@@ -77,14 +77,21 @@ def _padded(pairs: Sequence[tuple[list[int], list[int]]], device: torch.device) 
     return Texts(*(part.to(device) for part in (tokens, mask, in_answer, ends)))
 
 
+def run_texts(grid: LatentGrid, texts: Texts) -> GridPass:
+    """The grid on one batch; positions "last" are those from the last prompt token on."""
+    merged_at = texts.from_prompt_end if grid.merge.positions == "last" else None
+    return grid.run(texts.tokens, texts.attention_mask, merged_at)
+
+
 class NextTokens:
     """Next-token log-probabilities of the parents at the scored columns of a batch, kept for all cells.
 
-    Where the vocabularies are padded to different sizes, both are cut to the smaller one.
+    at: columns to score; unless given those that predict a token. Where the vocabularies are padded to
+    different sizes, both are cut to the smaller one.
     """
 
-    def __init__(self, passed: GridPass, texts: Texts) -> None:
-        self.at = texts.predicts
+    def __init__(self, passed: GridPass, texts: Texts, at: Tensor | None = None) -> None:
+        self.at = texts.predicts if at is None else at
         self.targets = texts.tokens.roll(-1, dims=1)[self.at]
         tails = {"host": passed.host.tail, "donor": passed.donor.tail}
         ends = {"host": end_of(passed.host), "donor": end_of(passed.donor)}

@@ -35,13 +35,21 @@ def batches(host: HookedLM, config: TextChoice, *, n: int) -> list[Texts]:
 
 
 def prompt_batches(
-    host: HookedLM, config: TextChoice, *, n: int, prompts: Sequence[str] | None = None
+    host: HookedLM,
+    config: TextChoice,
+    *,
+    n: int,
+    after: int = 0,
+    prompts: Sequence[str] | None = None,
 ) -> list[Texts]:
-    """Texts without answers: the prompts given; else the file's first lines, or the prompts of
-    questions that are others than those of `batches`.
+    """Texts without answers: the prompts given; else lines of the file, or the prompts of questions
+    that are others than those of `batches`.
+
+    after: lines to pass over, as `batches` reads them; where none is left, none is passed over.
     """
     if prompts is None and config.texts is not None:
-        return _plain(host, lines_of(config.texts, "texts")[:n], config, chat=False)
+        lines = lines_of(config.texts, "texts")
+        return _plain(host, (lines[after:] or lines)[:n], config, chat=False)
     if prompts is None:
         prompts = [question.prompt for question in questions_in_turn(n, config.seed + 1)]
     return _plain(host, prompts, config, chat=config.chat)

@@ -17,13 +17,14 @@ Pair = tuple[str, str]
 class CKAEstimate:
     """Debiased linear CKA: at most 1, about 0 for independent rows (may fall below).
 
-    standard_error: by leaving out one group of rows at a time; NaN for fewer than two groups.
+    standard_error: by leaving out what came with one update at a time, so tokens of one text never
+    stand on both sides; NaN for fewer than two such parts (n_parts).
     """
 
     value: float
     standard_error: float
     n_rows: int
-    n_groups: int
+    n_parts: int
 
 
 class MinibatchCKA:
@@ -34,7 +35,8 @@ class MinibatchCKA:
     is the quotient of their sums, weighted by pairs of rows. With one group it is exactly the debiased
     CKA of all rows. Only pairs of rows within a group are looked at: what that adds to the error falls
     as 1 / (n group_rows), and the mean over tokens of one text counts a little more (rows are dealt
-    out so that a group spans as many texts as came together).
+    out so that a group spans as many texts as came together). Give whole texts in an update: the
+    standard error takes updates, not rows, as independent.
 
     Memory: at most `group_rows` + 4 rows of each set and an update's own, and a few numbers a group;
     no [d, d] matrix. Cost: one [group_rows, d] Gram matrix of each set, not of each pair.
@@ -55,34 +57,41 @@ class MinibatchCKA:
         self.group_rows = group_rows
         self._held: list[dict[str, Tensor]] = []
         self._groups: list[tuple[int, Tensor]] = []
+        self._parts: list[int] = []  # of each group: with which update it was complete
+        self._n_updates = 0
 
     def update(self, rows: Mapping[str, Float[Tensor, "n _"]]) -> None:
         """Add paired rows of every set; products are taken in float32 or the rows' wider dtype."""
         self._held.append({name: rows[name].detach() for name in self.names})
+        self._n_updates += 1
         n_held = sum(len(part[self.names[0]]) for part in self._held)
         n_full = (n_held - FEWEST) // self.group_rows  # what stays is never too few for a group
         if n_full <= 0:
             return
         together = self._together()
         n_used = n_full * self.group_rows
-        for start in range(
-            n_full
-        ):  # every n_full-th row: a group spans all texts that came together
-            self._groups.append(
-                self._group({key: held[start:n_used:n_full] for key, held in together.items()})
-            )
+        for start in range(n_full):
+            # every n_full-th row, so that a group spans all texts that came together
+            dealt = {key: held[start:n_used:n_full] for key, held in together.items()}
+            self._groups.append(self._group(dealt))
+            self._parts.append(self._n_updates)
         self._held = [{key: held[n_used:].clone() for key, held in together.items()}]
 
     def results(self) -> dict[Pair, CKAEstimate]:
         """CKA of every pair over all rows so far; NaN where undefined (too few or constant rows)."""
-        groups = list(self._groups)
+        groups, parts_of = list(self._groups), list(self._parts)
         n_left = sum(len(part[self.names[0]]) for part in self._held)
         if n_left >= FEWEST:
             groups.append(self._group(self._together()))
+            parts_of.append(self._n_updates)  # that of the last groups if no update came since
         if not groups:
             return {pair: CKAEstimate(torch.nan, torch.nan, n_left, 0) for pair in self.pairs}
-        sizes = [n_rows for n_rows, _ in groups]
-        products = torch.stack([product for _, product in groups])
+        places = {part: i for i, part in enumerate(dict.fromkeys(parts_of))}
+        sizes = [0] * len(places)
+        products = torch.zeros(len(places), *groups[0][1].shape, dtype=torch.float64)
+        for part, (n_rows, product) in zip(parts_of, groups, strict=True):
+            sizes[places[part]] += n_rows
+            products[places[part]] += product
         place = {name: i for i, name in enumerate(self.names)}
         found = {}
         for one, other in self.pairs:
@@ -154,23 +163,21 @@ def _centred_grams(states: Tensor, tokens: Tensor) -> Tensor:
 
 def _gram(rows: Tensor) -> Tensor:
     rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
-    rows = rows - rows.mean(
-        dim=0
-    )  # changes no HSIC, and keeps large common offsets out of the sums
+    rows = rows - rows.mean(dim=0)  # changes no HSIC; large common offsets stay out of the sums
     return rows @ rows.T
 
 
 def _jackknife(value: float, parts: Tensor, sizes: Sequence[int]) -> float:
-    """Standard error by leaving out one group at a time, for groups of unequal size.
+    """Standard error by leaving out one part at a time, for parts of unequal size.
 
-    Busing et al. (1999), "Delete-m jackknife for unequal m". parts [group, 3]: products xy, xx, yy.
+    Busing et al. (1999), "Delete-m jackknife for unequal m". parts [part, 3]: products xy, xx, yy.
     """
-    n_groups, n = len(sizes), sum(sizes)
-    if n_groups < 2:
+    n_parts, n = len(sizes), sum(sizes)
+    if n_parts < 2:
         return float("nan")
     without = [alignment(*row) for row in (parts.sum(dim=0) - parts).tolist()]
     ratios = [n / size for size in sizes]
     pseudo = [h * value - (h - 1) * left for h, left in zip(ratios, without, strict=True)]
     mean = sum(one / h for one, h in zip(pseudo, ratios, strict=True))
     spread = sum((one - mean) ** 2 / (h - 1) for one, h in zip(pseudo, ratios, strict=True))
-    return (spread / n_groups) ** 0.5
+    return (spread / n_parts) ** 0.5

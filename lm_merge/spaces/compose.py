@@ -15,7 +15,7 @@ from lm_merge.models import HookedLM, load
 from lm_merge.models.loading import resolve
 from lm_merge.operators import get_operator
 from lm_merge.operators.distributions import UNWEIGHTED_METHODS, get_ensemble_method
-from lm_merge.recipe import Recipe, Source, as_source
+from lm_merge.recipe import ModelSource, Recipe, Source, as_source
 from lm_merge.spaces.composed import Composed, amount_phrase, composed_name
 from lm_merge.spaces.latents import LatentMerge
 from lm_merge.spaces.logits import LogitEnsemble, ensemble_weights, weights_from_alpha
@@ -39,10 +39,16 @@ class SourceLoader:
         """The model, as `load` gives it."""
         given = as_source(source)
         for model in self.loaded:
-            if as_source(model.source).model == given.model:
+            if self._is(model, given):
                 return model
         dtype = given.dtype or self.dtype
         return load(given.model, device=self.device, dtype=dtype, revision=given.revision)
+
+    def _is(self, model: HookedLM, wanted: ModelSource) -> bool:
+        own = as_source(model.source)
+        dtype = wanted.dtype or self.dtype
+        alike = dtype in (None, "auto", str(model.dtype).removeprefix("torch."))
+        return alike and (own.model, own.revision) == (wanted.model, wanted.revision)
 
     def dtype_of(self, source: Source) -> str | None:
         """Name of the dtype in which the model would compute; None where its files do not say."""

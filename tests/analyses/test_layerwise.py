@@ -13,6 +13,7 @@ import lm_merge as lm
 from analyses import layerwise, suggest
 from analyses.layerwise import LayerwiseConfig
 from analyses.signals import SIGNALS, rank_correlations
+from analyses.teacher_forced import run_texts
 from analyses.text_choice import prompt_batches
 from lm_merge import cli
 from lm_merge.evaluation import question_set
@@ -134,7 +135,6 @@ def test_the_bound_holds_for_lerp_and_signals_have_one_row_a_cell(tables, tiny_i
     lines = signals[signals.operator == "lerp"].pivot(
         index=["layer", "alpha"], columns="signal", values="value"
     )
-    assert (lines.bound >= lines.chord).all()
     assert (lines[["distance", "arc_rad", "head_mismatch", "kl_prompt"]] > 0).all(axis=None)
     config = LayerwiseConfig(**SMALL)
     grid = layerwise.grid_of(config)
@@ -142,7 +142,7 @@ def test_the_bound_holds_for_lerp_and_signals_have_one_row_a_cell(tables, tiny_i
     actual: dict = {}
     for batch in texts:
         assert not batch.answer.any()
-        passed = layerwise.run_texts(grid, batch)
+        passed = run_texts(grid, batch)
         with torch.no_grad():
             host = passed.host.tail.readout(passed.host.states[7]).log_softmax(-1)
             for cells, ends in passed.ends():
@@ -153,6 +153,61 @@ def test_the_bound_holds_for_lerp_and_signals_have_one_row_a_cell(tables, tiny_i
     for one, parts in actual.items():
         if one.operator == "lerp":
             assert torch.cat(parts).mean() <= lines.bound[one.layer, one.alpha] * 1.2
+
+
+def test_signals_of_last_positions_are_those_of_the_last_token(tiny_instruct, tiny_thinker):
+    prompts = ["12+34 = ?", "Who is the tallest?"]
+    recipe = {"host": "tiny-instruct", "donors": ["tiny-thinker"], "layers": {3: 0.5}}
+    found = suggest.rank(
+        {**recipe, "positions": "last"},
+        prompts=prompts,
+        layers=(3,),
+        operators=("lerp",),
+        alphas=(0.5,),
+    )
+    expected = {"kl_prompt": [], "distance": []}
+    merge = lm.LatentMerge(tiny_instruct, tiny_thinker, operator="lerp", layers=[3], alpha=0.5)
+    for prompt in prompts:
+        ids = tiny_instruct.to_tokens(prompt, chat=True).input_ids
+        mask = torch.ones_like(ids)
+        streams = [record_resid_post(one, ids, mask) for one in (tiny_instruct, tiny_thinker)]
+        h, d = (stream[3, 0, -1] for stream in streams)
+        expected["distance"].append((((h + d) / 2 - h).square().sum() / h.square().sum()).item())
+        grid = layerwise.grid_of(LayerwiseConfig(layers=(3,), operators=("lerp",), alphas=(0.5,)))
+        at = torch.zeros_like(ids, dtype=torch.bool)
+        at[0, -1] = True
+        passed = grid.run(ids, mask, at)
+        with torch.no_grad():
+            ((_, ends),) = passed.ends()
+            merged = passed.host.tail.readout(ends[0, 0, -1])
+            host = merge.host.native(ids).logits[0, -1]
+        divergence = kl_divergence(Categorical(logits=merged), Categorical(logits=host))
+        expected["kl_prompt"].append(divergence.item())
+    for signal, values in expected.items():
+        assert found[signal].item() == pytest.approx(np.mean(values), rel=1e-4)
+    everywhere = suggest.rank(
+        recipe, prompts=prompts, layers=(3,), operators=("lerp",), alphas=(0.5,)
+    )
+    assert everywhere.kl_prompt.item() != pytest.approx(found.kl_prompt.item(), rel=1e-3)
+
+
+@pytest.mark.parametrize("operators", [("lerp",), ("lerp", "task_vector"), ("task_vector", "lerp")])
+def test_a_base_is_loaded_where_an_operator_needs_it(operators):
+    given = {"base": "tiny-instruct", "operators": operators, "donors": ("tiny-coder",)}
+    grid = layerwise.grid_of(LayerwiseConfig(host="tiny-thinker", layers=(3,), **given))
+    assert (grid.merge.base is not None) == ("task_vector" in operators)
+
+
+def test_signals_come_from_lines_that_are_not_measured(tiny_instruct, tmp_path):
+    path = tmp_path / "texts.txt"
+    path.write_text("one\ntwo\nthree\n")
+    config = LayerwiseConfig(texts=path, n_texts=2)
+    (after,) = prompt_batches(tiny_instruct, config, n=2, after=2)
+    (alone,) = prompt_batches(tiny_instruct, config, n=1, prompts=["three"])
+    assert after.tokens.shape[0] == 1
+    (instead,) = prompt_batches(tiny_instruct, config, n=2, after=3)
+    assert instead.tokens.shape[0] == 2
+    assert alone.tokens.shape[0] == 1
 
 
 def test_rank_correlations_by_hand():

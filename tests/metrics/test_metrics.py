@@ -192,13 +192,37 @@ def test_the_jackknife_error_is_the_spread_of_repeated_draws():
     for _ in range(60):
         x = torch.randn(420, 4, generator=generator, dtype=torch.float64)
         y = x + 2 * torch.randn(420, 4, generator=generator, dtype=torch.float64)
-        fitter = MinibatchCKA([("x", "y")], group_rows=50)  # the last group is smaller
-        fitter.update({"x": x, "y": y})
+        fitter = MinibatchCKA([("x", "y")], group_rows=50)  # the last part is smaller
+        for part_x, part_y in zip(x.split(50), y.split(50), strict=True):
+            fitter.update({"x": part_x, "y": part_y})
         result = fitter.results()["x", "y"]
-        assert (result.n_rows, result.n_groups) == (420, 9)
+        assert (result.n_rows, result.n_parts) == (420, 8)
         values.append(result.value)
         errors.append(result.standard_error)
     assert np.mean(errors) == pytest.approx(np.std(values), rel=0.3)
+
+
+@pytest.mark.parametrize("n_tokens", [10, 80])
+def test_tokens_of_one_text_do_not_make_the_error_small(n_tokens):
+    generator = torch.Generator().manual_seed(0)
+    values, errors = [], []
+    for _ in range(40):
+        fitter = MinibatchCKA([("x", "y")], group_rows=50)
+        for _ in range(8):  # updates of 8 texts whose tokens have most in common
+            text = torch.randn(8, 1, 6, generator=generator)
+            x = text + 0.3 * torch.randn(8, n_tokens, 6, generator=generator)
+            y = x + torch.randn(8, 1, 6, generator=generator)
+            fitter.update({"x": x.flatten(0, 1), "y": y.flatten(0, 1)})
+        result = fitter.results()["x", "y"]
+        values.append(result.value)
+        errors.append(result.standard_error)
+    assert np.mean(errors) == pytest.approx(np.std(values), rel=0.35)
+
+
+def test_rows_of_one_update_have_no_error():
+    fitter = MinibatchCKA([("x", "y")], group_rows=20)
+    fitter.update({"x": torch.randn(200, 4), "y": torch.randn(200, 4)})
+    assert np.isnan(fitter.results()["x", "y"].standard_error)
 
 
 def test_cka_refuses_what_it_cannot_compute():

@@ -74,3 +74,12 @@ def test_a_weight_merge_computes_in_its_hosts_dtype_without_rounding_in_between(
     torch.testing.assert_close(weight, expected, atol=1e-6, rtol=0.0)
     assert lm.compose(recipe, dtype="bfloat16").dtype == torch.bfloat16
     assert merged.generate("What is the capital of Norway?", chat=True, max_new_tokens=8)
+
+
+def test_loaded_models_are_taken_where_they_are_the_ones_named(tiny_instruct):
+    recipe = {"host": "tiny-instruct", "donors": ["tiny-thinker"], "layers": {3: 0.25}}
+    merge = lm.compose(recipe, loaded=[tiny_instruct])
+    assert merge.host is tiny_instruct
+    for other in ({"dtype": "bfloat16"}, {"revision": "step2000"}):
+        named = {**recipe, "host": {"model": "tiny-instruct", **other}}
+        assert lm.compose(named, loaded=[tiny_instruct]).host is not tiny_instruct
