@@ -46,10 +46,13 @@ paper: $(STAMP) ## all experiments of the paper in one folder; another pair: REC
 notebooks: $(STAMP) ## run every notebook from top to bottom
 	$(BIN)/python -m pytest -o filterwarnings=default --nbmake notebooks
 
-bench: $(STAMP) ## speed and memory beside the alternatives
-	for name in decode operators assisted cka curvature layerwise weights; do \
+bench: $(STAMP) ## speed and memory beside the alternatives; PEER=PATH/mergekit-yaml for its rows, too
+	for name in decode operators assisted cka curvature layerwise; do \
 		$(BIN)/python -m benchmarks.$$name --export benchmarks/results || exit 1; \
 	done
+	$(BIN)/python -m benchmarks.decode --export benchmarks/results/prompt512 \
+		--n_prompt 512 --layers '[7]' --batches '[1]' --n_rounds 5
+	$(BIN)/python -m benchmarks.weights --export benchmarks/results $(if $(PEER),--peer $(PEER))
 
 docs: $(STAMP) ## the API reference from the docstrings, into build/docs
 	$(BIN)/python docs/reference.py build/docs

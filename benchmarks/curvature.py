@@ -99,7 +99,7 @@ def memory_rows(config: CurvatureConfig) -> pd.DataFrame:
     The curvature of one segment at the last block, each in a process of its own.
     """
     rows = []
-    for more_tokens, more_words in ((1, 1), (10, 1), (1, 4)):
+    for more_tokens, more_words in ((1, 1), (10, 1), (1, 4), (10, 4)):
         changes = {
             "batch": more_tokens * config.batch,
             "d_vocab": more_words * config.d_vocab,

@@ -36,9 +36,9 @@ class LayerwiseConfig(BaseModel):
         default=("lerp", "slerp", "regmean"), description="operators"
     )
     alphas: tuple[float, ...] = Field(default=(0.25, 0.5, 0.75), description="donor's weights")
-    batch: PositiveInt = Field(default=8, description="texts a forward pass")
+    batch: PositiveInt = Field(default=4, description="texts a forward pass")
     n_pos: PositiveInt = Field(default=32, description="tokens a text")
-    n_rounds: PositiveInt = Field(default=5, description="timed rounds")
+    n_rounds: PositiveInt = Field(default=3, description="timed rounds")
     n_threads: PositiveInt = Field(default=2, description="torch threads")
 
 

@@ -60,11 +60,10 @@ class Segment:
                 if not self.at_last_block:
                     ends = self.passed.resume(self.layer, states)[:, self.scored]
                 rows, targets = ends.flatten(0, 1), self._targets(len(ends))
-                parts = [
-                    _cross_entropy(self.passed.tail.readout(part), of_part)
-                    for part, of_part in self._chunks(rows, targets)
-                ]
-                found.append(torch.cat(parts).view(len(ends), -1))
+                losses = torch.empty_like(targets, dtype=ends.dtype)
+                for at in self._chunks(rows):
+                    losses[at] = _cross_entropy(self.passed.tail.readout(rows[at]), targets[at])
+                found.append(losses.view(len(ends), -1))
         return torch.cat(found)
 
     def jets(self, points: Float[Tensor, " points"]) -> Jet:
@@ -79,12 +78,12 @@ class Segment:
                 whole = jet(lambda x: self.passed.resume(self.layer, x), states, along)
                 ends = Jet(*(one[:, self.scored] for one in whole))
             rows, targets = [one.flatten(0, 1) for one in ends], self._targets(len(states))
-            parts = [
-                cross_entropy_jet(self._logits(*part), of_part)
-                for *part, of_part in self._chunks(*rows, targets)
-            ]
-            shape = (len(states), -1)
-            found.append([torch.cat(one).view(shape) for one in zip(*parts, strict=True)])
+            losses = torch.empty(3, len(targets), dtype=states.dtype, device=states.device)
+            for at in self._chunks(rows[0]):
+                of_part = cross_entropy_jet(self._logits(*(one[at] for one in rows)), targets[at])
+                for order, values in enumerate(of_part):
+                    losses[order, at] = values
+            found.append(losses.view(3, len(states), -1))
         return Jet(*(torch.cat(one) for one in zip(*found, strict=True)))
 
     def closed_form(self, points: Float[Tensor, " points"]) -> Float[Tensor, " n"]:
@@ -104,18 +103,17 @@ class Segment:
         with torch.no_grad():
             for states in self._states(points):
                 rows, targets = states.flatten(0, 1), self._targets(len(states))
-                parts = [
-                    k_g_closed_form(
-                        part,
-                        self.passed.tail.readout(part).softmax(dim=-1),
-                        of_part,
+                bounds = torch.empty_like(targets, dtype=states.dtype)
+                for at in self._chunks(rows):
+                    bounds[at] = k_g_closed_form(
+                        rows[at],
+                        self.passed.tail.readout(rows[at]).softmax(dim=-1),
+                        targets[at],
                         readout.gain * readout.scale,
                         readout.unembedding,
                         centred=readout.centred,
                     )
-                    for part, of_part in self._chunks(rows, targets)
-                ]
-                best.append(torch.cat(parts).view(len(states), -1).amax(dim=0))
+                best.append(bounds.view(len(states), -1).amax(dim=0))
         return torch.stack(best).amax(dim=0)
 
     def _states(self, points: Tensor) -> Iterator[Tensor]:
@@ -141,10 +139,14 @@ class Segment:
     def _targets(self, n_points: int) -> Tensor:
         return self.targets[self.scored].repeat(n_points)
 
-    def _chunks(self, *rows: Tensor) -> Iterator[tuple[Tensor, ...]]:
-        """Rows in parts whose logits fit into memory."""
+    def _chunks(self, rows: Tensor) -> Iterator[slice]:
+        """Where parts of the rows stand whose logits fit into memory.
+
+        What is found goes into a tensor that is there beforehand: small results that outlive large
+        logits would leave holes in the heap, and memory would grow all the same.
+        """
         n_rows = rows_at_once(self.passed.tail)
-        return zip(*(one.split(n_rows) for one in rows), strict=True)
+        return (slice(start, start + n_rows) for start in range(0, len(rows), n_rows))
 
 
 def rows_at_once(tail: Tail) -> int:
