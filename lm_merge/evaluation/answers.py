@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 from lm_merge.evaluation.symbolic import SymbolicChecker
+from lm_merge.zoo.thoughts import after_thoughts
 
 AnswerForm = Literal["letter", "boxed", "bold", "digits"]
 
@@ -78,9 +79,7 @@ def extract_answer(text: str, form: AnswerForm) -> str | None:
 
     Only what follows the last `</think>` is read; a thought that never ends has no answer.
     """
-    if "<think>" in text and "</think>" not in text:
-        return None
-    return _EXTRACT[form](text.rpartition("</think>")[2])
+    return _EXTRACT[form](after_thoughts(text))
 
 
 def same_answer(given: str | None, key: AnswerKey, checker: SymbolicChecker) -> bool:

@@ -13,8 +13,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from lm_merge.evaluation.sandbox import SandboxLimits, run_program
+from lm_merge.zoo.thoughts import after_thoughts
 
-_FENCE = re.compile(r"```(?:[Pp]ython3?|py)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL)
+_BLOCK = re.compile(
+    r"^(?:(?!```)[^\n])*(?P<fence>`{3,})[ \t]*(?P<language>\w*)[^`\n]*\n"  # it ends its line
+    r"(?P<content>.*?)"
+    # closed at the start or the end of a line, cut off by the next block's opening, or never closed
+    r"(?:^[ \t]*(?P=fence)(?!\w)|(?P=fence)`*[ \t]*$|(?=^[ \t]*(?P=fence)\w)|\Z)",
+    re.DOTALL | re.MULTILINE,
+)
+_PYTHON = ("", "py", "python", "python3")  # what a block of a program says of its language
 _STDIN = re.compile(
     r"Sample Input ?(?P<index>\d*):?\s*\n(?P<given>.*?)"
     r"Sample Output ?(?P=index):?\s*\n\s*(?P<wanted>.*?)\s*(?=\n\s*\n|\Z)",
@@ -77,9 +85,17 @@ def public_examples(question: str) -> Examples | None:
 
 
 def extract_program(text: str) -> str:
-    """The last fenced block of a text, or the whole text where it has none, thoughts left out."""
-    text = text.rpartition("</think>")[2]
-    blocks = _FENCE.findall(text)
+    """The last fenced block of Python, or of no language said, that is not empty.
+
+    The whole text where it has none. Only what follows the last `</think>` is read; a thought that
+    never ends has no program, and gives the empty string.
+    """
+    text = after_thoughts(text)
+    blocks = [
+        match["content"]
+        for match in _BLOCK.finditer(text)
+        if match["language"].lower() in _PYTHON and match["content"].strip()
+    ]
     return blocks[-1] if blocks else text
 
 
@@ -91,6 +107,8 @@ def passes_public_examples(
     Outputs are compared word by word; numbers in them within 1e-6, relative or absolute.
     """
     program = extract_program(text)
+    if not program.strip():
+        return False
     if examples.style == "stdin":
         return all(
             _prints(program, given, wanted, limits)

@@ -7,6 +7,7 @@ from lm_merge.evaluation.judges.escape import escaped
 from lm_merge.evaluation.judges.prompt import GO_ON, Message
 from lm_merge.evaluation.judges.protocol import GameJudgment
 from lm_merge.evaluation.judges.verdict import Verdict, read_verdict
+from lm_merge.zoo.thoughts import after_thoughts
 
 MAX_REPLIES = 2
 
@@ -72,13 +73,6 @@ class Conversation:
                 "n_completion_tokens": _total(reply.n_completion_tokens for reply in self.replies),
             },
         )
-
-
-def after_thoughts(text: str) -> str:
-    """What follows the last `</think>`; nothing where a thought was opened and never closed."""
-    if "<think>" in text and "</think>" not in text:
-        return ""
-    return text.rpartition("</think>")[2]
 
 
 def _total(counts: Any) -> int | None:

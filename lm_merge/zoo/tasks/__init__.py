@@ -8,6 +8,7 @@ from lm_merge.zoo.tasks.knowledge import CAPITALS_SKILL, ELEMENTS_SKILL
 from lm_merge.zoo.tasks.programs import ONE_STEP_SKILL, TWO_STEP_SKILL
 from lm_merge.zoo.tasks.question import CATEGORIES, Category, Question, Skill, Split
 from lm_merge.zoo.tasks.reasoning import ORDERING_SKILL
+from lm_merge.zoo.thoughts import after_thoughts
 
 __all__ = [
     "CATEGORIES",
@@ -74,9 +75,7 @@ def final_answer(text: str) -> str:
 
     A text that opens `<think>` and never closes it has no answer and gives the empty string.
     """
-    if "<think>" in text and "</think>" not in text:
-        return ""
-    return re.sub(r"\s+", " ", text.rpartition("</think>")[2]).strip()
+    return re.sub(r"\s+", " ", after_thoughts(text)).strip()
 
 
 def is_correct(question: Question, text: str) -> bool:
