@@ -45,9 +45,14 @@ def bradley_terry(
     return fit.x - fit.x.mean()
 
 
+def has_strengths(wins: Float[ndarray, "systems systems"]) -> bool:
+    """Whether the estimate of `bradley_terry` exists: no group of systems won all its games."""
+    return _winning_groups(wins)[0] == 1
+
+
 def _check_connected(wins: ndarray, names: Sequence[str]) -> None:
     """From every system a chain of wins leads to every other; else say which group has none."""
-    n_groups, group = connected_components(wins > 0, directed=True, connection="strong")
+    n_groups, group = _winning_groups(wins)
     if n_groups == 1:
         return
     for index in range(n_groups):
@@ -58,3 +63,8 @@ def _check_connected(wins: ndarray, names: Sequence[str]) -> None:
                 f"nothing outside the group ({members}) ever won or tied against it, so its "
                 "strength has no bound; leave it out, or judge more pairs"
             )
+
+
+def _winning_groups(wins: ndarray) -> tuple[int, ndarray]:
+    """Number of groups within which chains of wins lead from each to each, and every system's group."""
+    return connected_components(wins > 0, directed=True, connection="strong")

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from lm_merge.evaluation.bradley_terry import bradley_terry
+from lm_merge.evaluation.bradley_terry import bradley_terry, has_strengths
 from lm_merge.evaluation.intervals import (
     clustered_interval,
     wilson_interval,
@@ -25,6 +25,7 @@ from lm_merge.evaluation.pairwise import pair_scores, summarise, verdicts_by_key
 OVERALL = "Overall"
 ANSWER_KEY = "answer key"
 _N_RESAMPLES = 2000
+_MOST_LEFT_OUT = 0.2  # of the draws of an interval
 
 
 def accuracy_by_system(answers: pd.DataFrame) -> pd.DataFrame:
@@ -162,9 +163,11 @@ def strengths(
     """Bradley-Terry strengths of all systems, in log-odds about their mean, with intervals.
 
     judged: every pair of systems, as from `judged_by_key`; a pair counts u wins for one system and
-    1 - u for the other. Columns: system, strength, low, high, n_games. The interval is normal, with
-    the standard deviation of the strengths over bootstrap draws of whole questions. Raises
-    ValueError for fewer than three systems or a group that never lost.
+    1 - u for the other. Columns: system, strength, low, high, n_games, n_draws, n_draws_left_out.
+    The interval is normal, with the standard deviation of the strengths over bootstrap draws of
+    whole questions. A draw that misses all losses of a group has no strengths and is left out; above
+    20 % of the draws left out the interval is NaN, since it would be that of the mild draws alone.
+    Raises ValueError for fewer than three systems, or a group that never lost in the whole table.
     """
     names = list(dict.fromkeys([*judged.system, *judged.opponent]))
     place = {name: index for index, name in enumerate(names)}
@@ -181,8 +184,12 @@ def strengths(
     estimate = bradley_terry(wins.sum(axis=0), names)
     rng = np.random.default_rng(seed)
     draws = rng.multinomial(len(labels), np.full(len(labels), 1 / len(labels)), size=n_resamples)
-    drawn = [bradley_terry(np.tensordot(draw.astype(float), wins, axes=1), names) for draw in draws]
-    half = norm.ppf((1 + confidence) / 2) * np.std(drawn, axis=0, ddof=1)
+    tables = [np.tensordot(draw.astype(float), wins, axes=1) for draw in draws]
+    drawn = [bradley_terry(table, names) for table in tables if has_strengths(table)]
+    n_left_out = n_resamples - len(drawn)
+    half = np.full(len(names), np.nan)
+    if n_left_out <= _MOST_LEFT_OUT * n_resamples:
+        half = norm.ppf((1 + confidence) / 2) * np.std(drawn, axis=0, ddof=1)
     games = wins.sum(axis=0)
     return pd.DataFrame(
         {
@@ -191,6 +198,8 @@ def strengths(
             "low": estimate - half,
             "high": estimate + half,
             "n_games": (games + games.T).sum(axis=1).round().astype(int),
+            "n_draws": n_resamples,
+            "n_draws_left_out": n_left_out,
         }
     ).sort_values("strength", ascending=False, ignore_index=True)
 

@@ -120,6 +120,32 @@ def test_strengths_are_ordered_by_accuracy_and_centred():
     assert (table.n_games == 400).all()
 
 
+def with_upsets(n_upsets: int) -> pd.DataFrame:
+    """Thirty questions, on each of which c beats b beats a, but for some the other way round."""
+    beats = {("b", "a"): 1.0, ("c", "b"): 1.0, ("c", "a"): 1.0}
+    return pd.DataFrame(
+        {"system": system, "opponent": opponent, "question": str(place)}
+        | dict.fromkeys(("first", "second"), -verdict if place < n_upsets else verdict)
+        for (system, opponent), verdict in beats.items()
+        for place in range(30)
+    )
+
+
+def test_draws_without_strengths_are_left_out_and_counted():
+    # a draw misses each of three upsets with (27/30)^30 = 4 %, a single one with (29/30)^30 = 36 %
+    few, many = strengths(with_upsets(3)), strengths(with_upsets(1))
+    for table, expected in ((few, 0.042), (many, 0.362)):
+        assert (table.n_draws == 200).all()
+        assert table.n_draws_left_out.nunique() == 1
+        assert table.n_draws_left_out[0] / 200 == pytest.approx(expected, abs=0.07)
+        assert np.isfinite(table.strength).all()
+    assert (few.low < few.strength).all()
+    assert many.low.isna().all()
+    assert many.high.isna().all()
+    with pytest.raises(ValueError, match="nothing outside the group"):
+        strengths(with_upsets(0))
+
+
 class LongerIsBetter:
     """Prefers the longer response, the first of two equal ones, and never decides on "mute"."""
 
