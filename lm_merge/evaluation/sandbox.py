@@ -3,12 +3,24 @@
     result = run_program("print(int(input()) + 1)", "41")
     result.stdout  # "42\\n"
 
-The program has its own network and process namespaces where the kernel allows that, the user nobody
-where the caller is root, limits on CPU time, memory, file size and processes, an empty environment, a
-folder of its own that is deleted, and an audit hook that refuses sockets, new processes, native code
-and files outside that folder. The hook is Python's and can be got round by a determined program; the
-kernel's limits hold all the same. `isolation` of each result names what was in force. Nothing in this
-library runs a model's code unless it is asked to by name.
+Kept by the kernel: CPU time, memory (of each process), file size, number of open files and of
+processes; the end of all its processes by the wall clock; no new privileges; an empty environment; and
+where namespaces are allowed a network of its own without any connection, and process numbers of its
+own, so that it can signal no process outside.
+
+Kept by Python's audit hook alone, which a determined program can get round: no sockets, new processes
+or native code, and no files but those of its own folder, which is deleted afterwards, and Python's
+library. There is no file system of its own. So what lies behind the hook is
+
+- run by root: the user nobody, who can read what all users can read and write what all can write, such
+  as /tmp and /dev/shm, and reach other processes of nobody where there is no process namespace. Where
+  nobody cannot read Python's library the program stays root, and only the hook keeps it from
+  everything; `isolation` then lacks "unprivileged_user".
+- run by another user: that user, with all of that user's files.
+
+System calls are not filtered. For programs that mean harm add a container or a virtual machine.
+`isolation` of each result names what was in force. Nothing in this library runs a model's code unless
+it is asked to by name.
 """
 
 import json

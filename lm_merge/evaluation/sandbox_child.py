@@ -8,6 +8,7 @@ that refuses the plain ways out of Python. What could be set up goes to the pipe
 import ctypes
 import json
 import os
+import posix
 import pwd
 import resource
 import runpy
@@ -28,8 +29,15 @@ REFUSED = (  # beginnings of audit events
     "socket.", "ctypes.", "subprocess.", "pty.", "os.fork", "os.exec", "os.posix_spawn", "os.spawn",
     "os.system", "os.kill", "os.symlink", "os.link", "os.chmod", "os.chown", "signal.pthread_kill",
     "ftplib.", "http.", "imaplib.", "nntplib.", "poplib.", "smtplib.", "urllib.", "webbrowser.",
+    "sqlite3.", "syslog.",
 )  # fmt: skip
-REFUSED_IMPORTS = ("_ctypes", "ctypes", "_posixsubprocess", "_testcapi", "_testinternalcapi")
+REFUSED_IMPORTS = (
+    "_ctypes", "ctypes", "_posixsubprocess", "_testcapi", "_testinternalcapi",
+    # these open files, shared memory or interpreters in C, where no audit event tells of it
+    "_sqlite3", "_dbm", "_gdbm", "_posixshmem", "_multiprocessing", "_tkinter", "readline",
+    "_interpreters", "_xxsubinterpreters",
+)  # fmt: skip
+UNAUDITED = ("mkfifo", "mknod")  # functions of os that make files and raise no audit event
 CHANGING = ("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.truncate", "os.utime", "shutil.")
 
 
@@ -136,6 +144,9 @@ def main() -> None:
     sys.argv, sys.path = ["program.py"], [path for path in sys.path if path != sys.path[0]]
     for name in ("ctypes", "_ctypes"):
         sys.modules.pop(name, None)
+    for name in UNAUDITED:
+        for module in (os, posix):
+            delattr(module, name)
     program = os.path.join(folder, "program.py")
     sys.addaudithook(watcher(folder))
     runpy.run_path(program, run_name="__main__")

@@ -45,6 +45,8 @@ def test_failures_are_told_with_what_was_written():
         ("raised limits", "import resource as r\nr.setrlimit(r.RLIMIT_CPU, (99, 99))", "maximum"),
         ("kill", "import os\nos.kill(os.getppid(), 9)", "refuses os.kill"),
         ("link", "import os\nos.symlink('/etc', 'x')", "refuses os.symlink"),
+        ("interpreter", "import _xxsubinterpreters", "refuses to import"),
+        ("system log", "import syslog\nsyslog.syslog('x')", "refuses syslog"),
     ],
 )
 def test_hostile_programs_fail(name, program, complaint):
@@ -74,12 +76,21 @@ def test_files_outside_its_folder_can_be_neither_written_nor_read(tmp_path):
         f"import os\nos.rename({str(secret)!r}, 'mine')",
         f"print(open({str(secret)!r}).read())",
         "open('../target', 'w')",
+        f"import sqlite3\nsqlite3.connect({str(target)!r})",
+        f"import dbm.gnu\ndbm.gnu.open({str(target)!r}, 'c')",
+        f"import dbm.ndbm\ndbm.ndbm.open({str(target)!r}, 'c')",
+        "from multiprocessing import shared_memory as s\ns.SharedMemory('target', True, 9)",
+        "import _multiprocessing",
+        "import readline",
     ):
         result = run_program(program, "", LIMITS)
         assert result.status == "failed"
         assert "the sandbox refuses" in result.stderr
         assert "hidden" not in result.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["secret"]
+    fifo = run_program(f"import os, posix\nos.mkfifo({str(target)!r})", "", LIMITS)
+    assert "no attribute 'mkfifo'" in fifo.stderr
+    assert not target.exists()
     own = run_program("open('x', 'w').write('mine')\nprint(open('x').read())", "", LIMITS)
     assert own.stdout == "mine\n"
 
@@ -190,7 +201,28 @@ def test_programs_are_checked_on_every_example():
     assert not passes_public_examples("class Solution:\n    def f(self, a", call, LIMITS)
 
 
-def test_the_program_is_the_last_block_after_the_thought():
-    assert extract_program("```\na\n```\nbetter:\n```python\nb\n```") == "b\n"
-    assert extract_program("<think>```\nx\n```</think>\nprint(1)") == "\nprint(1)"
-    assert extract_program("```python\ncut off") == "cut off"
+@pytest.mark.parametrize(
+    ("text", "program"),
+    [
+        ("```\na\n```\nbetter:\n```python\nb\n```", "b\n"),
+        ("```python\na\n```\n```text\n3\n```\nDone.\n", "a\n"),
+        ("```bash\npython x.py\n```\n```python\nb\n```\n", "b\n"),
+        ("```Python3 title=x\nb\n```\n```c++\nx\n```\n```json\n{}\n```", "b\n"),
+        ("Use ```x``` here.\n```py\nb\n```", "b\n"),
+        ("So: ```python\nb```\nand that is it.", "b"),
+        ("```python\nfirst\n```python\nb\n```\n", "b\n"),
+        ("````python\ns = '```'\n```\n````\n", "s = '```'\n```\n"),
+        ("```python\ncut off", "cut off"),
+        ("no block at all", "no block at all"),
+        ("<think>```\nx\n```</think>\nprint(1)", "\nprint(1)"),
+        ("<think>```python\nx\n```", ""),
+    ],
+)
+def test_the_program_is_the_last_block_of_python_after_the_thought(text, program):
+    assert extract_program(text) == program
+
+
+def test_a_thought_that_never_ended_passes_nothing():
+    nothing_asked = Examples("stdin", ("",), ("",))
+    assert passes_public_examples("pass", nothing_asked, LIMITS)
+    assert not passes_public_examples("<think>pass", nothing_asked, LIMITS)
