@@ -10,7 +10,6 @@ that a `MergedLM` of `lm_merge.evaluation.engines.harness_model`.
 
 import sys
 from collections.abc import Sequence
-from types import ModuleType
 
 MODEL_NAME = "lm_merge"
 _TARGET = "lm_merge.evaluation.engines.harness_model:MergedLM"
@@ -18,9 +17,14 @@ _TARGET = "lm_merge.evaluation.engines.harness_model:MergedLM"
 
 def register() -> None:
     """Make `--model lm_merge` known to the harness in this process; more than once is no harm."""
-    _harness()
-    from lm_eval.api.registry import model_registry
-
+    try:
+        from lm_eval.api.registry import model_registry
+    except ModuleNotFoundError as error:
+        if error.name != "lm_eval":
+            raise
+        raise ModuleNotFoundError(
+            "lm-evaluation-harness is not installed: pip install 'lm-merge[harness]'"
+        ) from error
     if MODEL_NAME not in model_registry:
         model_registry.register(MODEL_NAME, target=_TARGET)
 
@@ -37,18 +41,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         cli_evaluate()
     finally:
         sys.argv = before
-
-
-def _harness() -> ModuleType:
-    try:
-        import lm_eval
-    except ModuleNotFoundError as error:
-        if error.name != "lm_eval":
-            raise
-        raise ModuleNotFoundError(
-            "lm-evaluation-harness is not installed: pip install 'lm-merge[harness]'"
-        ) from error
-    return lm_eval
 
 
 if __name__ == "__main__":

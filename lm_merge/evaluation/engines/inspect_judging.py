@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from inspect_ai.model import (
     ChatMessage,
     ChatMessageAssistant,
@@ -13,6 +14,7 @@ from inspect_ai.model import (
 
 from lm_merge.evaluation.judges import Decision, Game, JudgePrompt, decision_value, flipped
 from lm_merge.evaluation.judges.conversation import Conversation, Reply
+from lm_merge.evaluation.pairwise import summarise
 
 if TYPE_CHECKING:
     from lm_merge.evaluation.judges import GameJudgment
@@ -72,19 +74,16 @@ def load_prompt(template: str | None, system_template: str | None) -> JudgePromp
 
 
 def pairwise_values(decisions: tuple[Decision | None, Decision | None]) -> dict[str, Any]:
-    """What a pair adds to each rate, from the point of view of response A.
-
-    u = 1/2 + (v1 + v2) / 4 with v = +1 won, 0 tie or no verdict, -1 lost; win and loss only where
-    both orders agree, tie for all else; order_gap = (v1 - v2) / 2, above 0 where what stands first
-    is favoured; none, the share of games without verdict.
-    """
-    first, second = (float(decision_value(one)) for one in decisions)
-    win, loss = float(first == second == 1), float(first == second == -1)
+    """What a pair adds to each rate of `pairwise`, from the point of view of response A; u: win rate."""
+    first, second = (
+        np.array([np.nan if one is None else float(decision_value(one))]) for one in decisions
+    )
+    rates = summarise(first, second)
     return {
-        "u": 0.5 + (first + second) / 4,
-        "win": win,
-        "tie": 1 - win - loss,
-        "loss": loss,
-        "order_gap": (first - second) / 2,
-        "none": sum(one is None for one in decisions) / 2,
+        "u": rates.win_rate,
+        "win": rates.win_frac,
+        "tie": rates.tie_frac,
+        "loss": rates.loss_frac,
+        "order_gap": rates.order_gap,
+        "none": rates.none_frac,
     }

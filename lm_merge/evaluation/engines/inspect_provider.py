@@ -14,10 +14,10 @@ from inspect_ai.model import (
     ModelUsage,
 )
 from inspect_ai.tool import ToolChoice, ToolInfo
-from jinja2 import TemplateError
 
 from lm_merge.evaluation.engines.speaker import Request, shared_speaker
 from lm_merge.evaluation.engines.speaking import Prompt, Sampling, Spoken
+from lm_merge.evaluation.prompting import control_tokens, conversation_ids
 from lm_merge.generation import require_tokenizer
 
 BATCH_SIZE = 16
@@ -101,26 +101,12 @@ class MergedModelAPI(ModelAPI):
             ):
                 raise ValueError("lm_merge speaks text only; the conversation holds other content")
         turns = [{"role": message.role, "content": message.text} for message in messages]
-        return list(self._tokenizer(self._rendered(turns), add_special_tokens=False)["input_ids"])
-
-    def _rendered(self, turns: list[dict[str, str]]) -> str:
-        try:
-            return str(
-                self._tokenizer.apply_chat_template(
-                    turns, tokenize=False, add_generation_prompt=True
-                )
-            )
-        except TemplateError:  # some templates know no system turn
-            if len(turns) < 2 or turns[0]["role"] != "system":
-                raise
-            opening = f"{turns[0]['content']}\n\n{turns[1]['content']}"
-            return self._rendered([{"role": turns[1]["role"], "content": opening}, *turns[2:]])
+        return conversation_ids(self._tokenizer, turns)
 
     @property
     def control_tokens(self) -> tuple[str, ...]:
         """Texts that the tokenizer reads as one token with a meaning of its own."""
-        added = self._tokenizer.added_tokens_decoder.values()
-        return tuple(one.content for one in added if one.special and len(one.content) > 1)
+        return control_tokens(self._tokenizer)
 
     def max_tokens(self) -> int:
         """Of a reply, unless the task says: the host's own setting."""

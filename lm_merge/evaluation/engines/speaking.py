@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch.nn.functional import pad
 
+from lm_merge.evaluation.prompting import context_length, padded
 from lm_merge.evaluation.replies import end_tokens
-from lm_merge.generation import EncodedPrompts, require_tokenizer
+from lm_merge.generation import require_tokenizer
 from lm_merge.models import HookedLM
 from lm_merge.spaces import Composed
 
@@ -87,25 +87,14 @@ def speak(composed: Composed, prompts: Sequence[Prompt], sampling: Sampling) -> 
     return [spoken.get(place, none) for place in range(len(prompts))]
 
 
-def context_length(host: HookedLM) -> int | None:
-    """The most tokens that the host's positions allow; None where it does not say."""
-    if host.native is None:
-        return host.hooked.cfg.n_ctx
-    return getattr(host.native.config.get_text_config(), "max_position_embeddings", None)
-
-
 def _new_tokens(
     composed: Composed, rows: Sequence[tuple[int, ...]], max_new_tokens: int, sampling: Sampling
 ) -> list[list[int]]:
     tokenizer = require_tokenizer(composed.host.tokenizer, composed.host.name)
-    longest = max(map(len, rows))
-    blank: Any = tokenizer.pad_token_id or 0  # masked out: any id will do
-    ids = torch.tensor([[blank] * (longest - len(row)) + list(row) for row in rows])
-    mask = torch.stack([pad(torch.ones(len(row)), (longest - len(row), 0)) for row in rows])
-    prompts = EncodedPrompts(ids, mask.long(), "ids")
+    prompts = padded(tokenizer, rows, "ids")
     with torch.no_grad():
         output = composed.generate(prompts, max_new_tokens=max_new_tokens, **sampling.arguments())
-    return output[:, longest:].tolist()
+    return output[:, prompts.input_ids.shape[1] :].tolist()
 
 
 def _spoken(row: list[int], host: HookedLM, stop: Sequence[str], cut_by_context: bool) -> Spoken:

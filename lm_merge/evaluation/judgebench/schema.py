@@ -55,10 +55,6 @@ class Pair(BaseModel):
     def right_response(self) -> str:
         return self.response_A if self.label == "A>B" else self.response_B
 
-    @property
-    def wrong_response(self) -> str:
-        return self.response_B if self.label == "A>B" else self.response_A
-
     def game(self) -> Game:
         """The pair as a judge sees it first; game 2 has the responses swapped."""
         return Game(self.question, self.response_A, self.response_B)

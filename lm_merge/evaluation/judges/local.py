@@ -3,14 +3,16 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
-import torch
-from jinja2 import TemplateError
-from torch.nn.functional import pad
-
 from lm_merge.evaluation.judges.conversation import Conversation, Reply
-from lm_merge.evaluation.judges.prompt import JudgePrompt, Message
+from lm_merge.evaluation.judges.prompt import JudgePrompt
 from lm_merge.evaluation.judges.protocol import Game, GameJudgment
-from lm_merge.generation import EncodedPrompts, require_tokenizer
+from lm_merge.evaluation.prompting import (
+    context_length,
+    control_tokens,
+    conversation_ids,
+    padded,
+)
+from lm_merge.generation import require_tokenizer
 from lm_merge.spaces.composed import Composed
 
 
@@ -66,17 +68,17 @@ class LocalJudge:
 
     def encode(self, game: Game) -> list[int]:
         """Token ids of the prompt for a game."""
-        return self._ids(self.prompt.messages(game, self._control_tokens()))
+        messages = self.prompt.messages(game, control_tokens(self._tokenizer))
+        return conversation_ids(self._tokenizer, messages)
 
     def _judge_batch(self, games: Sequence[Game]) -> list[GameJudgment]:
-        control_tokens = self._control_tokens()
+        control = control_tokens(self._tokenizer)
         talks = [
-            Conversation(self.prompt.messages(game, control_tokens), self.drop_thoughts)
-            for game in games
+            Conversation(self.prompt.messages(game, control), self.drop_thoughts) for game in games
         ]
         waiting = talks
         while waiting:
-            rows = [self._ids(talk.messages) for talk in waiting]
+            rows = [conversation_ids(self._tokenizer, talk.messages) for talk in waiting]
             fitting = [place for place, row in enumerate(rows) if self._fits(len(row))]
             replies = self._replies([rows[place] for place in fitting]) if fitting else []
             for place, reply in zip(fitting, replies, strict=True):
@@ -91,12 +93,8 @@ class LocalJudge:
         return talk.judged(**about)
 
     def _replies(self, rows: list[list[int]]) -> list[Reply]:
-        longest = max(map(len, rows))
-        blank: Any = self._tokenizer.pad_token_id or 0  # masked out: any id will do
-        ids = torch.tensor([[blank] * (longest - len(row)) + row for row in rows])
-        mask = torch.stack([pad(torch.ones(len(row)), (longest - len(row), 0)) for row in rows])
         texts = self.model.generate(
-            EncodedPrompts(ids, mask.long(), "texts"),
+            padded(self._tokenizer, rows, "texts"),
             max_new_tokens=self.max_new_tokens,
             do_sample=False,
         )
@@ -106,34 +104,8 @@ class LocalJudge:
             for text, row, count in zip(texts, rows, counts, strict=True)
         ]
 
-    def _ids(self, messages: list[Message]) -> list[int]:
-        try:
-            text = self._rendered(messages)
-        except TemplateError:  # some templates know no system turn
-            system, user, *rest = messages
-            opening = {"role": "user", "content": f"{system['content']}\n\n{user['content']}"}
-            text = self._rendered([opening, *rest])
-        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    def _rendered(self, messages: list[Message]) -> str:
-        return str(
-            self._tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=True
-            )
-        )
-
-    def _control_tokens(self) -> tuple[str, ...]:
-        """Texts that the tokenizer reads as one token with a meaning of its own."""
-        added = self._tokenizer.added_tokens_decoder.values()
-        return tuple(token.content for token in added if token.special and len(token.content) > 1)
-
-    def _context(self) -> int | None:
-        config = getattr(self.model.host.native, "config", None)
-        text_config = None if config is None else config.get_text_config()
-        return getattr(text_config, "max_position_embeddings", None)
-
     def _fits(self, n_tokens: int) -> bool:
-        context = self._context()
+        context = context_length(self.model.host)
         return context is None or n_tokens + self.max_new_tokens <= context
 
     def _require_room(self, games: Sequence[Game]) -> None:
@@ -142,7 +114,7 @@ class LocalJudge:
         if too_long:
             raise ValueError(
                 f"{len(too_long)} of {len(games)} games do not fit into the context of "
-                f"{self._context()} tokens: the longest prompt has {max(too_long)}, a reply up to "
-                f"max_new_tokens={self.max_new_tokens}; lower max_new_tokens, use a shorter template, "
-                "or set too_long to 'no_verdict', which counts them as without verdict"
+                f"{context_length(self.model.host)} tokens: the longest prompt has {max(too_long)}, "
+                f"a reply up to max_new_tokens={self.max_new_tokens}; lower max_new_tokens, use a "
+                "shorter template, or set too_long to 'no_verdict', which counts them as without verdict"
             )

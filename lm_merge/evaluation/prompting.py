@@ -1,0 +1,68 @@
+"""Prompts for a model that runs here: its chat template, its control tokens, padding, room."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jinja2 import TemplateError
+from transformers import PreTrainedTokenizerBase
+
+from lm_merge.generation import EncodedPrompts
+from lm_merge.models import HookedLM
+
+Turn = dict[str, str]  # role and content
+
+
+def conversation_text(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn]) -> str:
+    """A conversation in the chat template, up to where the model speaks.
+
+    Where the template knows no system turn, the system's words open the user's first turn. Raises
+    the template's own error where there is none, or no user's turn follows it.
+    """
+    try:
+        return _in_template(tokenizer, turns)
+    except TemplateError:
+        n_system = next((n for n, turn in enumerate(turns) if turn["role"] != "system"), len(turns))
+        opening, rest = turns[: n_system + 1], turns[n_system + 1 :]
+        if n_system == 0 or opening[-1]["role"] != "user":
+            raise
+        words = "\n\n".join(turn["content"] for turn in opening)
+        return _in_template(tokenizer, [{"role": "user", "content": words}, *rest])
+
+
+def conversation_ids(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn]) -> list[int]:
+    """Token ids of `conversation_text`."""
+    text = conversation_text(tokenizer, turns)
+    encoded: Any = tokenizer(text, add_special_tokens=False)
+    return list(encoded["input_ids"])
+
+
+def control_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
+    """Texts that the tokenizer reads as one token with a meaning of its own."""
+    added = tokenizer.added_tokens_decoder.values()
+    return tuple(token.content for token in added if token.special and len(token.content) > 1)
+
+
+def padded(
+    tokenizer: PreTrainedTokenizerBase, rows: Sequence[Sequence[int]], form: Any
+) -> EncodedPrompts:
+    """Rows of token ids as one batch, padded on the left. form: as in `EncodedPrompts`."""
+    longest = max(map(len, rows))
+    blank: Any = tokenizer.pad_token_id or 0  # masked out: any id will do
+    ids = torch.tensor([[blank] * (longest - len(row)) + list(row) for row in rows])
+    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
+    return EncodedPrompts(ids, mask, form)
+
+
+def context_length(host: HookedLM) -> int | None:
+    """The most tokens that the host's positions allow; None where it does not say."""
+    if host.native is None:
+        return host.hooked.cfg.n_ctx
+    return getattr(host.native.config.get_text_config(), "max_position_embeddings", None)
+
+
+def _in_template(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn]) -> str:
+    rendered = tokenizer.apply_chat_template(
+        list(turns), tokenize=False, add_generation_prompt=True
+    )
+    return str(rendered)
