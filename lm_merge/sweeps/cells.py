@@ -44,12 +44,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class CellOutcome:
-    """How a cell ended: "found" finished, "finished" now, or "failed" with a traceback."""
+    """How a cell ended: "found" finished, "finished" now, or "failed" with a traceback.
+
+    message: type of the error and the first line of its text.
+    """
 
     key: str
     status: Literal["found", "finished", "failed"]
     folder: Path | None
     error: str | None = None
+    message: str | None = None
 
 
 Executor = Callable[[Sequence[Cell], bool], Iterator[CellOutcome | None]]
@@ -94,7 +98,7 @@ def record_failure(cell: Cell, error: Exception) -> CellOutcome:
         with start_run(cell.analysis, cell.config, root=cell.root) as run:
             raise error
     except type(error):
-        return CellOutcome(cell.key, "failed", run.folder, run.record.error)
+        return CellOutcome(cell.key, "failed", run.folder, run.record.error, _message(error))
 
 
 def _compute(cell: Cell) -> CellOutcome:
@@ -112,6 +116,12 @@ def _attempt(cell: Cell) -> CellOutcome:
             for name, table in cell.function(cell.config, run).items():
                 run.save_table(name, table)
     except Exception as error:  # noqa: BLE001 # recorded as the cell's; the other cells go on
-        message = "".join(traceback.format_exception(error))
-        return CellOutcome(cell.key, "failed", None if run is None else run.folder, message)
+        told, folder = "".join(traceback.format_exception(error)), run.folder if run else None
+        return CellOutcome(cell.key, "failed", folder, told, _message(error))
     return CellOutcome(cell.key, "finished", run.folder)
+
+
+def _message(error: Exception) -> str:
+    """ "ValueError: layer=31 is outside": what it is and the first line of what it says."""
+    lines = str(error).strip().splitlines()
+    return ": ".join([type(error).__name__, *lines[:1]])

@@ -94,13 +94,13 @@ def collect(outcomes: Sequence[CellOutcome], labels: Sequence[Mapping[str, Any]]
 def cell_table(
     outcomes: Sequence[CellOutcome], labels: Sequence[Mapping[str, Any]]
 ) -> pd.DataFrame:
-    """One row a cell: its values, config_hash, status, and the last line of its traceback."""
+    """One row a cell: its values, config_hash, status, and its error in one line."""
     rows = [
         {
             **label,
             "config_hash": outcome.key,
             "status": "failed" if outcome.status == "failed" else "finished",
-            "error": None if outcome.error is None else outcome.error.strip().splitlines()[-1],
+            "error": outcome.message,
         }
         for outcome, label in zip(outcomes, _plain(labels), strict=True)
     ]

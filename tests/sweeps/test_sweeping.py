@@ -111,6 +111,19 @@ def test_a_failing_cell_is_recorded_and_the_others_go_on(tmp_path):
     assert [outcome.status for outcome in again] == ["found", "found", "finished", "found"]
 
 
+def test_the_error_of_a_cell_is_what_it_says_first_with_its_type(tmp_path):
+    def invalid(config, record):
+        Settings.model_validate({"alpha": "much"})
+
+    def silent(config, record):
+        raise KeyError
+
+    labels = grid_labels({"alpha": [0.0]})
+    told = {f: cell_table(run(tmp_path, f, n=1), labels).error[0] for f in (invalid, silent)}
+    assert told[invalid] == "ValidationError: 1 validation error for Settings"
+    assert told[silent] == "KeyError"
+
+
 def test_retries_are_further_attempts_each_with_its_record(tmp_path):
     outcomes = run(tmp_path, sweep_cells.failing_once, n=2, retries=1)
     assert {outcome.status for outcome in outcomes} == {"finished"}
