@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-Rescale = Literal["density", "l1", "none"]
+Rescale = Literal["density", "l1"]
 
 
 def keep_random(
@@ -19,7 +19,7 @@ def keep_random(
     r"""DARE: each value stays with probability `density`, else 0; what stays is scaled up.
 
     rescale: "density", by 1/density, which keeps the expectation (the paper's form); "l1", to the sum
-    of magnitudes before; "none". density in [0, 1]: at 1 nothing changes, at 0 nothing stays.
+    of magnitudes before. density in [0, 1]: at 1 nothing changes, at 0 nothing stays.
     Source: Yu et al. (2024), "Language Models are Super Mario", section 3.
     """
     if density >= 1:
@@ -43,8 +43,13 @@ def keep_random_by_magnitude(
     $p = \text{density} - \epsilon + 2\epsilon\,r/(n-1)$ for rank r = 0 (smallest magnitude) to n - 1;
     a row of one value has p = density. Ranks go by magnitude, then by position. What stays is scaled
     by 1/p ("density"), or to the tensor's sum of magnitudes before ("l1"). density - epsilon and
-    density + epsilon lie in [0, 1]. Source: Deep et al. (2024), DELLA-Merging, section 3.1.
+    density + epsilon lie in [0, 1], but at density 1, where nothing changes, and 0, where nothing
+    stays. Source: Deep et al. (2024), DELLA-Merging, section 3.1.
     """
+    if density >= 1:
+        return task_vector.clone()
+    if density <= 0:
+        return torch.zeros_like(task_vector)
     n = task_vector.shape[-1]
     order = task_vector.abs().argsort(dim=-1, stable=True)
     rising = torch.linspace(-epsilon, epsilon, n) if n > 1 else torch.zeros(1)
@@ -59,8 +64,6 @@ def keep_random_by_magnitude(
 def _rescaled(
     kept: Tensor, before: Tensor, chance: float | Tensor, rescale: Rescale
 ) -> Float[Tensor, "*rows n"]:
-    if rescale == "none":
-        return kept
     if rescale == "density":
         return torch.where(kept == 0, 0.0, kept / chance)
     left = kept.abs().sum(dtype=torch.float64)

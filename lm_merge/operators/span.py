@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, sinc
 
 from lm_merge.geometry import angle, unit
+from lm_merge.operators.spherical import NEAR_OPPOSITE
 
 NEARLY_PARALLEL = 0.9995  # cosine above which the peer's slerp is a straight line
 
@@ -25,7 +26,8 @@ def slerp_unnormalized(
 
     theta is the angle between them; the weights sum to 1. Equal to `slerp` where both are equally
     long. Other lengths are not followed along the line: halfway between a short and a long tensor the
-    direction leans to the long one. A zero tensor counts as at right angles to the other.
+    direction leans to the long one. A zero tensor counts as at right angles to the other. NaN within
+    1e-3 pi of opposite, as in `slerp`: no unique path, and a quotient that grows without bound.
     straight_above: |cosine| above which the result is $w_0 s_0 + w_1 s_1$.
     It is the form of merging tools (mergekit: slerp with 0.9995, nuslerp without a threshold).
     """
@@ -33,6 +35,7 @@ def slerp_unnormalized(
     turn = angle(first, second) / pi
     turn = torch.where(turn.isnan(), 0.5, turn).to(states.dtype)
     factors = weights * sinc(weights * turn) / sinc(turn)
+    factors = factors.masked_fill(turn > 1 - NEAR_OPPOSITE, torch.nan)
     if straight_above is not None:
         parallel = torch.cos(pi * turn).abs() > straight_above
         factors = torch.where(parallel, weights, factors)

@@ -147,16 +147,15 @@ def test_the_middle_by_hand():
     assert keep_middle(vector, density=0.4, gamma=0.0).tolist() == [5, -4, 0, 0, 0]
 
 
-@pytest.mark.parametrize("rescale", ["density", "l1", "none"])
+@pytest.mark.parametrize("rescale", ["density", "l1"])
 def test_random_masks_keep_the_density_and_the_size(rescale):
     vector = torch.randn(200_000)
     kept = keep_random(vector, density=0.3, seed=5, rescale=rescale)
     assert torch.equal(kept, keep_random(vector, density=0.3, seed=5, rescale=rescale))
     assert not torch.equal(kept, keep_random(vector, density=0.3, seed=6, rescale=rescale))
     assert (kept != 0).float().mean().item() == pytest.approx(0.3, abs=0.005)
-    ratio = {"density": 1 / 0.3, "none": 1.0}.get(rescale)
-    if ratio is not None:
-        assert_close(kept[kept != 0], ratio * vector[kept != 0])
+    if rescale == "density":
+        assert_close(kept[kept != 0], vector[kept != 0] / 0.3)
     else:
         assert kept.abs().sum().item() == pytest.approx(vector.abs().sum().item(), rel=1e-5)
 
@@ -165,6 +164,16 @@ def test_random_masks_at_the_ends():
     vector = torch.randn(10)
     assert torch.equal(keep_random(vector, density=1.0, seed=0), vector)
     assert torch.equal(keep_random(vector, density=0.0, seed=0), torch.zeros(10))
+    for density, expected in ((1.0, vector), (0.0, torch.zeros(10))):
+        kept = keep_random_by_magnitude(vector, density=density, epsilon=0.15, seed=0)
+        assert torch.equal(kept, expected)
+
+
+def test_slerp_of_tensors_is_undefined_at_opposite_ones_unless_straight():
+    states, weights = torch.tensor([[1.0, 0.0], [-2.0, 1e-4]]), torch.tensor([[0.25], [0.75]])
+    assert slerp_unnormalized(states, weights).isnan().all()
+    straight = slerp_unnormalized(states, weights, straight_above=0.9995)
+    assert_close(straight, (weights * states).sum(dim=0))
 
 
 def test_della_keeps_large_values_more_often_and_rows_of_one_value():

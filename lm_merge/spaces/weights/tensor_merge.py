@@ -45,9 +45,9 @@ def merge_tensor(plan: TensorPlan, write: Write, setting: Setting) -> str | None
         return None
     method, weights, note = method_of(plan), torch.tensor(plan.weights).unsqueeze(-1), None
     if plan.by_row:
-        merged = _merged_by_row(plan, flats, base, _direction(plan, setting.compat))
+        merged, note = _merged_by_row(plan, flats, base, _direction(plan, setting.compat))
         write(merged.to(plan.dtype), 0)
-        return None
+        return note
     combine = method.combine
     if method.thin is not None:
         flats = [_thinned(plan, number, flats, base, setting) for number in range(len(flats))]
@@ -137,7 +137,7 @@ def _thinned(
     _check_finite(base, plan.base, plan.name)
     _check_finite(flats[number], plan.inputs[number], plan.name)
     options: dict[str, object] = dict(plan.thinning[number])
-    if options.get("density") == 1 and "gamma" not in options and "epsilon" not in options:
+    if options.get("density") == 1:
         return vector
     if method.random:
         options["seed"] = mask_seed(setting.seed, plan.name, number)
@@ -167,7 +167,8 @@ def _direction(plan: TensorPlan, compat: str | None) -> TensorFunction:
 
 def _merged_by_row(
     plan: TensorPlan, flats: list[Tensor], base: Tensor | None, direction: TensorFunction
-) -> Float[Tensor, " n"]:
+) -> tuple[Float[Tensor, " n"], str | None]:
+    """Every row by `direction`; the weighted sum in rows where that is undefined, and a note."""
     columns = bool(plan.options.get("nuslerp_row_wise", False))  # the peer's name; see the README
     states = torch.stack([flat.float().view(plan.shape) for flat in flats])
     for flat, one in zip(flats, plan.inputs, strict=True):
@@ -178,8 +179,13 @@ def _merged_by_row(
     if columns:
         states = states.transpose(1, -1)
     merged = direction(states, weights)
+    undefined = ~merged.isfinite().all(dim=-1, keepdim=True)
+    merged = torch.where(undefined, lerp(states, weights), merged)
     merged = (merged.transpose(0, -1) if columns else merged).reshape(-1) * plan.scale
-    return merged if base is None else merged + base.float()
+    note, count = None, int(undefined.sum())
+    if count:
+        note = f"{plan.name}: {plan.method} is undefined in {count} rows; the weighted sum is taken"
+    return (merged if base is None else merged + base.float()), note
 
 
 def _turned_weights(
