@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, model_validator
 
 Space = Literal["latents", "weights", "logits"]
 Tolerance = Literal["rope", "norm_eps", "special_tokens", "sliding_window"]
@@ -79,9 +79,18 @@ class Recipe(BaseModel):
         default_factory=dict,
         description="further arguments of the operator; weights: also lists, over blocks or filters",
     )
+    data: Path | tuple[str, ...] | None = Field(
+        default=None,
+        description="weights: prompts of regmean and fisher, a text file with one a line, or the "
+        "prompts themselves",
+    )
     accept: tuple[Tolerance, ...] = Field(
         default=(), description="differences between the models that are accepted"
     )
+
+    @field_serializer("data")
+    def _plain_data(self, data: Path | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+        return str(data) if isinstance(data, Path) else data  # YAML knows no Path
 
     @model_validator(mode="before")
     @classmethod
@@ -99,6 +108,10 @@ class Recipe(BaseModel):
         if self.space != "latents" and given:
             raise ValueError(
                 f"{', '.join(given)}: only space 'latents' takes this, not {self.space!r}; leave it out"
+            )
+        if self.space != "weights" and self.data is not None:
+            raise ValueError(
+                f"data: only space 'weights' takes this, not {self.space!r}; leave it out"
             )
         if self.space != "latents" and isinstance(self.donor_weights, dict):
             raise ValueError(

@@ -36,6 +36,17 @@ def test_unknown_keys_and_two_alphas_are_errors():
         lm.Recipe.load({**MINIMAL, "layers": {1: 0.5}})
 
 
+def test_data_are_for_weights_and_survive_a_round_trip(tmp_path):
+    with pytest.raises(
+        ValidationError, match="data: only space 'weights' takes this, not 'latents'"
+    ):
+        lm.Recipe.load({**MINIMAL, "data": ["12+34 = ?"]})
+    for data in ("prompts.txt", ["12+34 = ?", "sort 3 1 2"]):
+        given = {"space": "weights", "host": "a", "donors": ["b"], "operator": "regmean"}
+        recipe = lm.Recipe.load({**given, "data": data})
+        assert lm.Recipe.load(recipe.save(tmp_path / "r.yaml")) == recipe
+
+
 def test_a_file_that_is_no_mapping_is_named(tmp_path):
     path = tmp_path / "list.yaml"
     path.write_text("- 1\n- 2\n")

@@ -1,6 +1,7 @@
 """Merged checkpoints: equal to the peer's, to each method's formula, and to models that load."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -119,18 +120,93 @@ def test_shards_that_come_in_are_one_model(golden_models, tmp_path):
     assert torch.equal(flat(tensors_of(again)), flat(tensors_of(golden_models / "first")))
 
 
-def test_a_host_that_is_the_ancestor_takes_no_part(golden_models, tmp_path):
-    base = str(golden_models / "base")
-    recipe = ours(golden_models, "ties", base=base, operator_args={"density": 0.4}) | {"host": base}
-    recipe["donors"] = [str(golden_models / "first"), str(golden_models / "second")]
+@pytest.mark.parametrize("method", ["ties", "model_stock", "dare_linear"])
+def test_a_host_that_is_the_ancestor_takes_no_part_whatever_its_dtype(
+    method, golden_models, tmp_path
+):
+    base, donors = (
+        str(golden_models / "base"),
+        [str(golden_models / n) for n in ("first", "second")],
+    )
+    arguments = {} if method == "model_stock" else {"operator_args": {"density": 0.4}}
+    recipe = {"space": "weights", "operator": method, "base": base, "donors": donors, **arguments}
+    plain = lm.merge_weights({**recipe, "host": base}, tmp_path / "plain")
     same = {
-        "merge_method": "ties",
+        "merge_method": method,
         "base_model": base,
-        "models": [{"model": donor} for donor in recipe["donors"]],
-        "parameters": {"weight": 1.0, "density": 0.4},
+        "models": [{"model": donor} for donor in donors],
+        "parameters": arguments.get("operator_args", {}),
     }
-    one, other = (lm.merge_weights(r, tmp_path / n) for r, n in ((recipe, "a"), (same, "b")))
-    assert torch.equal(flat(tensors_of(one)), flat(tensors_of(other)))
+    peer = lm.merge_weights(same, tmp_path / "peer")
+    host = {"model": base, "dtype": "float32"}
+    cast = lm.merge_weights({**recipe, "host": host}, tmp_path / "cast")
+    assert torch.equal(flat(tensors_of(plain)), flat(tensors_of(peer)))
+    assert torch.equal(flat(tensors_of(cast)), flat(tensors_of(plain)))
+
+
+@pytest.mark.parametrize("method", ["model_stock", "dare_linear"])
+def test_compose_merges_as_merge_weights_does_where_the_host_is_the_ancestor(method, tmp_path):
+    for name, seed in (("base", 0), ("first", 1), ("second", 2)):
+        random_model("qwen2", seed).save_pretrained(tmp_path / name)
+    recipe = ours(tmp_path, method, base=str(tmp_path / "base")) | {"host": str(tmp_path / "base")}
+    recipe["donors"] = [str(tmp_path / "first"), str(tmp_path / "second")]
+    recipe["operator_args"] = {"density": 0.5} if method == "dare_linear" else {}
+    written = lm.load(lm.merge_weights(recipe, tmp_path / "out")).native.state_dict()
+    composed: Any = lm.compose(lm.Recipe.load(recipe))
+    for name, tensor in composed.native.state_dict().items():
+        assert torch.equal(tensor, written[name]), name
+
+
+def changed_weights(folder: Path, out: Path, change: Any) -> str:
+    shutil.copytree(folder, out)
+    tensors = {name: change(tensor) for name, tensor in tensors_of(folder).items()}
+    save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
+    return str(out)
+
+
+@pytest.mark.parametrize("rows", [{}, {"nuslerp_flatten": False}])
+def test_nuslerp_of_opposite_tensors_is_their_weighted_sum_and_says_so(
+    rows, golden_models, tmp_path
+):
+    donor = changed_weights(golden_models / "first", tmp_path / "minus", torch.neg)
+    recipe = ours(golden_models, "nuslerp", alpha=0.25, operator_args=rows) | {"donors": [donor]}
+    out = lm.merge_weights(recipe, tmp_path / "out")
+    first = flat(tensors_of(golden_models / "first"))
+    assert_close(flat(tensors_of(out)), 0.5 * first)  # 0.75 - 0.25
+    assert "nuslerp is undefined" in (out / "README.md").read_text()
+
+
+def test_rows_of_one_number_have_no_path_where_signs_differ(golden_models, tmp_path):
+    def one_column(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.flatten()[:, None].contiguous()
+
+    donors = [
+        changed_weights(golden_models / name, tmp_path / name, one_column)
+        for name in ("first", "second")
+    ]
+    recipe = {
+        "merge_method": "nuslerp",
+        "models": [{"model": donor, "parameters": {"weight": 0.5}} for donor in donors],
+        "parameters": {"nuslerp_flatten": False, "nuslerp_row_wise": True},
+    }
+    for values in (True, False):
+        recipe["parameters"]["nuslerp_row_wise"] = values
+        out = lm.merge_weights(recipe, tmp_path / f"out{values}")
+        assert flat(tensors_of(out)).abs().max() < 100
+
+
+@pytest.mark.parametrize("method", ["della", "della_linear"])
+def test_della_at_its_defaults_keeps_all_of_a_task_vector(method, golden_models, tmp_path):
+    base = str(golden_models / "base")
+    models = {"merge_method": method, "base_model": base, "parameters": {"weight": 1.0}}
+    recipe = models | {"models": [{"model": str(golden_models / "first")}]}
+    merged = flat(tensors_of(lm.merge_weights(recipe, tmp_path / "out")))
+    assert_close(merged, flat(tensors_of(golden_models / "first")))
+    recipe["parameters"] = {"density": 0.9}  # epsilon is 0.15
+    with pytest.raises(
+        ValueError, match=r"density=0.9 and epsilon=0.15 of .* 0.75 to 1.05, outside"
+    ):
+        make_weight_plan(recipe)
 
 
 @pytest.mark.parametrize("method", ["dare_linear", "dare_ties", "della", "della_linear"])

@@ -16,7 +16,7 @@ from families import random_model
 from safetensors.torch import load_file, save_file
 
 import lm_merge as lm
-from lm_merge.spaces.weights import execution, make_weight_plan, writer
+from lm_merge.spaces.weights import execution, make_weight_plan, merge, writer
 from lm_merge.zoo.names import BUNDLED
 
 BUNDLED_PAIR = {
@@ -63,7 +63,11 @@ def refused(recipe: dict[str, Any], tmp_path: Path, match: str, **options: Any) 
         ({"operator": "regmean", "alpha": None}, "needs data: give prompts"),
         ({"operator": "passthrough"}, "needs slices"),
         ({"donors": ["no-such-model"]}, "'no-such-model' is no folder and no bundled name"),
-        ({"donor_weights": [1.0, 2.0]}, "2 parts for 1 donors"),
+        ({"donor_weights": [1.0, 2.0]}, "2 entries for 1 donors"),
+        ({"donor_weights": [-1.0]}, "must be non-negative"),
+        ({"data": ["12+34 = ?"]}, "method 'linear' reads no data; leave prompts and data out"),
+        ({"operator": "fisher", "alpha": None, "data": "no-such.txt"}, "'no-such.txt' is no file"),
+        ({"accept": ["rope"]}, "accept is for spaces 'latents' and 'logits'"),
         ({"host": {"model": "tiny-instruct", "dtype": "int4"}}, "dtype='int4' is unknown"),
         ({"space": "logits", "operator": "soft"}, "needs a recipe with space 'weights'"),
     ],
@@ -203,9 +207,36 @@ def test_a_folder_that_is_there_stays_unless_it_is_a_checkpoint_to_overwrite(pai
     lm.merge_weights(pair | {"alpha": 0.25}, out, overwrite=True)
     after = load_file(out / "model.safetensors")
     assert not torch.equal(before["lm_head.weight"], after["lm_head.weight"])
-    with pytest.raises(FileExistsError, match="is one of the merged models"):
+    with pytest.raises(FileExistsError, match="is, or holds, model '.*first' of the recipe"):
         lm.merge_weights(pair, tmp_path / "first", overwrite=True)
     assert {path.name for path in tmp_path.iterdir()} == {"first", "second", "out"}
+
+
+def test_no_model_of_the_recipe_is_overwritten_nor_a_folder_that_holds_one(pair, tmp_path):
+    host = tmp_path / "host"
+    random_model("qwen2", 3).save_pretrained(host)
+    models = [{"model": pair["host"]}, {"model": pair["donors"][0]}]
+    recipe = {"merge_method": "linear", "models": models, "base_model": str(host)}  # not merged
+    outer = tmp_path / "outer"
+    random_model("qwen2", 4).save_pretrained(outer)
+    (tmp_path / "second").rename(outer / "second")
+    inside = pair | {"donors": [str(outer / "second")]}
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    for path in outer.glob("*.*"):
+        (linked / path.name).symlink_to(path)
+    through = pair | {"donors": [str(linked)]}
+    models[1] = {"model": str(linked)}
+    for given, out in ((recipe, host), (inside, outer), (through, outer)):
+        with pytest.raises(FileExistsError, match="is, or holds, model"):
+            lm.merge_weights(given, out, overwrite=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"first", "host", "outer", "linked"}
+    assert (outer / "second" / "model.safetensors").is_file()
+
+
+def test_without_the_scheduler_of_linux_all_cores_count(pair, tmp_path, monkeypatch):
+    monkeypatch.delattr("os.sched_getaffinity")
+    assert lm.merge_weights(pair, tmp_path / "out").is_dir()
 
 
 def test_too_little_space_is_seen_before_anything_is_written(pair, tmp_path, monkeypatch):
@@ -274,6 +305,28 @@ def test_other_vocabularies_are_refused_or_matched_by_token(pair, tmp_path):
     )
     assert torch.equal(merged[1:], (first[1:] + second.flip(0)[1:]) / 2)
     assert torch.equal(merged[0], first[0])
+
+
+def test_two_revisions_of_one_model_are_matched_each_by_its_own_tokens(pair, tmp_path, monkeypatch):
+    ours = {f"t{n}": n for n in range(97)}
+    theirs = {f"t{n}": 96 - n for n in range(97)}
+    with_vocabulary(tmp_path / "first", ours)
+    with_vocabulary(tmp_path / "second", theirs)
+    folders = {"v1": tmp_path / "first", "v2": tmp_path / "second", None: tmp_path / "first"}
+    monkeypatch.setattr(merge, "local_folder", lambda source, **_: folders[source.revision])
+    recipe = {"merge_method": "linear", "models": [{"model": "x/y@v1"}, {"model": "x/y@v2"}]}
+    first, second = (
+        load_file(tmp_path / name / "model.safetensors")["model.embed_tokens.weight"]
+        for name in ("first", "second")
+    )
+    means = {"v1": (first + second.flip(0)) / 2, "v2": (first.flip(0) + second) / 2}
+    for revision, mean in means.items():
+        named = recipe | {"tokenizer_source": f"model:x/y@{revision}"}
+        out = lm.merge_weights(named, tmp_path / f"out-{revision}")
+        merged = load_file(out / "model.safetensors")["model.embed_tokens.weight"]
+        assert torch.equal(merged, mean)
+    with pytest.raises(ValueError, match="names several models; choose from base, model:x/y@v1"):
+        make_weight_plan(recipe | {"tokenizer_source": "model:x/y"})
 
 
 def test_recipes_run_no_code(tmp_path):

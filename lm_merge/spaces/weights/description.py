@@ -36,6 +36,7 @@ class Description:
     dtype: that of the output, None for the wider of the host's files and configuration (merging itself
     is done in float32); seed: of random
     masks; given_host: None for the base or the first model; prompts: data of regmean and fisher;
+    models are told apart by name and revision: a source here has no dtype;
     text: the recipe as given, for the card.
     """
 
@@ -77,9 +78,12 @@ def check_description(description: Description) -> None:
     if method.base == "refused" and description.base is not None:
         raise ValueError(f"method {name!r} takes no ancestor; leave base out")
     if method.statistics is not None and not description.prompts:
-        raise ValueError(f"method {name!r} needs data: give prompts, a text file with one a line")
+        raise ValueError(
+            f"method {name!r} needs data: give prompts, a text file with one a line, or data in the "
+            "recipe"
+        )
     if method.statistics is None and description.prompts:
-        raise ValueError(f"method {name!r} reads no data; leave prompts out")
+        raise ValueError(f"method {name!r} reads no data; leave prompts and data out")
     least, most = method.n_models
     for one in description.slices:
         n = sum(source.model != description.base for source in one.sources)

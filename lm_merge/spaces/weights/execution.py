@@ -37,10 +37,10 @@ def check_output(out: Path, plan: Plan, *, overwrite: bool) -> None:
                 f"out={str(out)!r} holds no checkpoint (no config.json), so it is not replaced; "
                 "pass another name"
             )
-        inside = [one.folder for one in _checkpoints(plan) if out.resolve() == one.folder.resolve()]
+        inside = [one.name for one in plan.checkpoints if _lies_in(out, one)]
         if inside:
             raise FileExistsError(
-                f"out={str(out)!r} is one of the merged models; pass another name"
+                f"out={str(out)!r} is, or holds, model {inside[0]!r} of the recipe; pass another name"
             )
     parent = _existing_parent(out)
     free, needed = shutil.disk_usage(parent).free, plan.n_bytes + SPARE_BYTES
@@ -50,9 +50,10 @@ def check_output(out: Path, plan: Plan, *, overwrite: bool) -> None:
         )
 
 
-def _checkpoints(plan: Plan) -> list[Checkpoint]:
-    inputs = [one for tensor in plan.tensors for one in (*tensor.inputs, tensor.base) if one]
-    return list({id(one.model): one.model for one in inputs}.values())
+def _lies_in(out: Path, model: Checkpoint) -> bool:
+    """Whether replacing `out` would take a model's folder away, or a file that a link leads to."""
+    whole = out.resolve()
+    return any(path.resolve().is_relative_to(whole) for path in (model.folder, *model.handles))
 
 
 def _existing_parent(out: Path) -> Path:
@@ -123,9 +124,8 @@ def _in_threads(
             try:
                 for future in futures:
                     future.result()
-            except BaseException:
+            finally:  # after an error or an interrupt: what has not begun does not begin
                 pool.shutdown(wait=True, cancel_futures=True)
-                raise
     finally:
         torch.set_num_threads(before)
 

@@ -58,8 +58,9 @@ def output_config(plan: Plan) -> dict[str, Any]:
             part["vocab_size"] = n_rows(plan.tokenizer_owner)
         if plan.block_origins is not None:
             _set_blocks(part, plan.block_origins)
-    config.pop("torch_dtype" if "dtype" in config else "", None)
-    if "dtype" not in config and "torch_dtype" not in config:
+    if "dtype" in config:
+        config.pop("torch_dtype", None)  # its former name
+    elif "torch_dtype" not in config:
         config["dtype"] = dtype
     return config
 

@@ -21,6 +21,7 @@ from lm_merge.spaces.weights.mergekit_format import from_mergekit, is_mergekit_f
 from lm_merge.spaces.weights.own_format import from_recipe
 from lm_merge.spaces.weights.plan import Plan, TensorPlan
 from lm_merge.spaces.weights.planning import make_plan
+from lm_merge.spaces.weights.prompts import read_prompts
 from lm_merge.spaces.weights.sources import local_folder
 from lm_merge.spaces.weights.statistics import Statistics, record_statistics
 
@@ -47,7 +48,8 @@ def merge_weights(
         differs from us (its slerp, karcher without weights, the scale of random masks).
     shard_size: bytes a file at most.
     threads: tensors at a time; the cores unless given. allow_pickle: read .bin files, too.
-    prompts: data of regmean and fisher, a text file with one a line, or the prompts themselves.
+    prompts: data of regmean and fisher, a text file with one a line, or the prompts themselves; the
+        recipe's `data` unless given.
     done: called after each tensor, from any thread; for progress.
 
     All is checked before anything is written: keys, models, shapes, vocabularies, disk space. Values
@@ -74,7 +76,7 @@ def merge_weights(
             plan,
             folder,
             shard_size=shard_size,
-            threads=threads or len(os.sched_getaffinity(0)),
+            threads=threads or _n_cores(),
             statistics=statistics,
             done=lambda tensor: done(plan, tensor) if done is not None else None,
         )
@@ -90,7 +92,7 @@ def make_weight_plan(
     prompts: str | Path | Sequence[str] | None = None,
 ) -> Plan:
     """All that `merge_weights` would do, checked, with nothing read but headers and small files."""
-    description = replace(describe(recipe, compat), prompts=_prompts(prompts))
+    description = describe(recipe, compat, prompts)
     check_description(description)
     folders = {
         model: local_folder(model, allow_pickle=allow_pickle) for model in description.models
@@ -103,9 +105,11 @@ def make_weight_plan(
 
 
 def describe(
-    recipe: str | Path | dict[str, Any] | Recipe, compat: Compat | None = None
+    recipe: str | Path | dict[str, Any] | Recipe,
+    compat: Compat | None = None,
+    prompts: str | Path | Sequence[str] | None = None,
 ) -> Description:
-    """What a recipe in either format amounts to."""
+    """What a recipe in either format amounts to; prompts stand for the recipe's own data."""
     if compat not in (None, "mergekit"):
         raise ValueError(f"compat={compat!r} is unknown; choose mergekit, or leave it out")
     content = recipe
@@ -115,28 +119,24 @@ def describe(
             raise OSError(f"recipe {str(path)!r} is no file")
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     if isinstance(content, dict) and is_mergekit_format(content):
-        return from_mergekit(content, compat)
+        found = () if prompts is None else read_prompts(prompts)
+        return replace(from_mergekit(content, compat), prompts=found)
     given = Recipe.load(recipe)
     if given.space != "weights":
         raise ValueError(
             f"space={given.space!r}: merging weights needs a recipe with space 'weights'"
         )
-    return from_recipe(given, compat)
+    return from_recipe(given, compat, prompts)
 
 
 def _label(model: ModelSource) -> str:
     return model.model if model.revision is None else f"{model.model}@{model.revision}"
 
 
-def _prompts(given: str | Path | Sequence[str] | None) -> tuple[str, ...]:
-    if given is None:
-        return ()
-    if isinstance(given, str | Path):
-        given = Path(given).read_text(encoding="utf-8").splitlines()
-    prompts = tuple(line for line in given if line.strip())
-    if not prompts:
-        raise ValueError("prompts: there is none; give at least one, one a line")
-    return prompts
+def _n_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # the cores this process may use; not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @contextmanager

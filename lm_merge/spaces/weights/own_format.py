@@ -1,16 +1,25 @@
 """Our own recipe with `space: weights`, read into the description of a weight merge."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import yaml
 
+from lm_merge.coefficients.shares import donor_shares
 from lm_merge.operators.weight_methods import WEIGHT_METHODS, get_weight_method
-from lm_merge.recipe import ModelSource, Recipe, as_source
+from lm_merge.recipe import ModelSource, Recipe, Source, as_source
 from lm_merge.spaces.weights.description import Compat, Description, Slice, SliceSource
+from lm_merge.spaces.weights.prompts import read_prompts
 
 NAMES_OF_OTHER_SPACES = {"lerp": "linear"}
 WITHOUT_WEIGHTS = ("model_stock", "regmean", "fisher")
 
 
-def from_recipe(recipe: Recipe, compat: Compat | None = None) -> Description:
+def from_recipe(
+    recipe: Recipe,
+    compat: Compat | None = None,
+    prompts: str | Path | Sequence[str] | None = None,
+) -> Description:
     r"""The description that a recipe amounts to.
 
     Models are the host and the donors, in this order. With alpha, their weights are 1 - alpha for the
@@ -20,7 +29,8 @@ def from_recipe(recipe: Recipe, compat: Compat | None = None) -> Description:
     task_arithmetic gives. operator `lerp` is `linear`; `task_vector` is, as in latent space,
     $h + \sum_i w_i (d_i - b)$. operator_args are the method's parameters (density, lambda, slerp's t in
     place of alpha, ...), each a number, a gradient over the blocks or a list of {filter, value}, and
-    `seed`, of random masks. The output has the dtype that the host is loaded in.
+    `seed`, of random masks. The output has the dtype that the host is loaded in; apart from that, two
+    sources of one model and revision are one model. prompts stand for the recipe's data.
     """
     method = NAMES_OF_OTHER_SPACES.get(recipe.operator, recipe.operator)
     if isinstance(recipe.donor_weights, dict):
@@ -28,7 +38,7 @@ def from_recipe(recipe: Recipe, compat: Compat | None = None) -> Description:
     if "t" in recipe.operator_args and recipe.alpha is not None:
         raise ValueError("operator_args: t and alpha both give the donor's weight; leave one out")
     if recipe.accept:
-        raise ValueError("accept is for space 'latents'; leave it out")
+        raise ValueError("accept is for spaces 'latents' and 'logits'; leave it out")
     if method == "passthrough":
         raise ValueError("operator 'passthrough' needs slices: give a recipe in mergekit's format")
     if method not in {*WEIGHT_METHODS, "task_vector"}:
@@ -40,27 +50,28 @@ def from_recipe(recipe: Recipe, compat: Compat | None = None) -> Description:
     sources, base = _sources(recipe, method)
     if method == "task_vector":
         method, parameters = "linear", {**parameters, "normalize": False}
-    host = as_source(recipe.host)
+    data = recipe.data if prompts is None else prompts
     return Description(
         method=method,
         slices=(Slice(sources),),
         base=base,
         parameters=parameters,
-        dtype=host.dtype,
+        dtype=as_source(recipe.host).dtype,
         compat=compat,
         seed=int(seed),
-        given_host=host,
+        given_host=_files(recipe.host),
+        prompts=() if data is None else read_prompts(data),
         text=yaml.safe_dump(recipe.model_dump(exclude_defaults=True), sort_keys=False),
     )
 
 
 def _sources(recipe: Recipe, method: str) -> tuple[tuple[SliceSource, ...], ModelSource | None]:
     """What is merged, with its weight, and the ancestor if the method itself reads one."""
-    models = [as_source(recipe.host), *map(as_source, recipe.donors)]
+    models = [_files(recipe.host), *map(_files, recipe.donors)]
     weights = _weights(recipe)
     if method in WITHOUT_WEIGHTS and recipe.alpha is not None:
         raise ValueError(f"operator {method!r} reads no weights; leave alpha out")
-    base = None if recipe.base is None else as_source(recipe.base)
+    base = None if recipe.base is None else _files(recipe.base)
     if method == "task_vector":
         if base is None or recipe.alpha is None:
             raise ValueError("operator 'task_vector' needs base and alpha")
@@ -72,15 +83,16 @@ def _sources(recipe: Recipe, method: str) -> tuple[tuple[SliceSource, ...], Mode
     return tuple(SliceSource(model, None, {"weight": weight}) for model, weight in pairs), base
 
 
+def _files(source: Source) -> ModelSource:
+    """A source without the dtype it would be loaded in, which says nothing of its files."""
+    return as_source(source).model_copy(update={"dtype": None})
+
+
 def _weights(recipe: Recipe) -> list[float]:
-    n = len(recipe.donors)
-    parts = recipe.donor_weights or (1.0,) * n
-    if len(parts) != n:
-        raise ValueError(f"donor_weights={list(parts)}: {len(parts)} parts for {n} donors")
-    if sum(parts) == 0:
-        raise ValueError(f"donor_weights={list(parts)} sum to 0; give parts of alpha")
+    assert not isinstance(recipe.donor_weights, dict)  # checked above
+    shares = donor_shares(recipe.donor_weights, len(recipe.donors))
     if recipe.alpha is None:
         if recipe.donor_weights is not None:
             raise ValueError("donor_weights are parts of alpha; give alpha, too")
-        return [1.0] * (n + 1)
-    return [1 - recipe.alpha, *(recipe.alpha * part / sum(parts) for part in parts)]
+        return [1.0] * (len(shares) + 1)
+    return [1 - recipe.alpha, *(recipe.alpha * share for share in shares)]

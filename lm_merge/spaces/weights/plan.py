@@ -104,6 +104,7 @@ class Plan:
     block_origins: tuple[int, ...] | None  # host's block that each output block counts as
     tokenizer_owner: Checkpoint
     notes: tuple[str, ...]
+    checkpoints: tuple[Checkpoint, ...]  # all that were opened
 
     @property
     def n_bytes(self) -> int:

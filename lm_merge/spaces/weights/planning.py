@@ -26,29 +26,35 @@ def make_plan(description: Description, checkpoints: Mapping[ModelSource, Checkp
     maps, owner, notes = _row_maps(description, host, checkpoints)
     maker = _Maker(description, host, checkpoints, maps, owner)
     tensors, origins = maker.tensors()
-    return Plan(description, host, tensors, origins, owner, notes)
+    opened = tuple(checkpoints.values())
+    return Plan(description, host, tensors, origins, owner, notes, opened)
 
 
 def _row_maps(
     description: Description, host: Checkpoint, checkpoints: Mapping[ModelSource, Checkpoint]
-) -> tuple[dict[str, RowMap], Checkpoint, tuple[str, ...]]:
+) -> tuple[dict[ModelSource, RowMap], Checkpoint, tuple[str, ...]]:
     source = description.tokenizer_source
-    owner = host
-    if source is not None and source != "base":
-        kind, _, name = source.partition(":")
-        named = [one for key, one in checkpoints.items() if key.model == name]
-        if kind != "model" or not named:
-            raise ValueError(
-                f"tokenizer_source={source!r} is not supported; choose from base, "
-                + ", ".join(f"model:{key.model}" for key in checkpoints)
-            )
-        owner = named[0]
-    maps = {}
+    owner = host if source in (None, "base") else _tokenizer_owner(source, checkpoints)
+    maps: dict[ModelSource, RowMap] = {}
     for key, model in checkpoints.items():
         found = None if model is owner else row_map(owner, model, matched=source is not None)
         if found is not None:
-            maps[key.model] = found
+            maps[key] = found
     return maps, owner, tuple(one.note for one in maps.values())
+
+
+def _tokenizer_owner(source: str, checkpoints: Mapping[ModelSource, Checkpoint]) -> Checkpoint:
+    """The one model that `model:<name>` or `model:<name>@<revision>` names."""
+    kind, _, name = source.partition(":")
+    labelled = [one for one in checkpoints.values() if one.name == name]
+    named = labelled or [one for key, one in checkpoints.items() if key.model == name]
+    if kind != "model" or len(named) != 1:
+        wrong = "names several models" if len(named) > 1 else "is not supported"
+        raise ValueError(
+            f"tokenizer_source={source!r} {wrong}; choose from base, "
+            + ", ".join(f"model:{one.name}" for one in checkpoints.values())
+        )
+    return named[0]
 
 
 class _Maker:
@@ -57,7 +63,7 @@ class _Maker:
         description: Description,
         host: Checkpoint,
         checkpoints: Mapping[ModelSource, Checkpoint],
-        maps: Mapping[str, RowMap],
+        maps: Mapping[ModelSource, RowMap],
         owner: Checkpoint,
     ) -> None:
         self.description, self.host, self.checkpoints = description, host, checkpoints
@@ -110,7 +116,7 @@ class _Maker:
         checkpoint = self.checkpoints[model]
         if name not in checkpoint.entries:
             raise ValueError(f"model {checkpoint.name!r} has no tensor {name!r}")
-        rows = self.maps.get(model.model) if is_vocabulary_tensor(checkpoint, name) else None
+        rows = self.maps.get(model) if is_vocabulary_tensor(checkpoint, name) else None
         return Input(checkpoint, name, rows, self.owner if rows is not None else None)
 
     def _tensor(
@@ -195,7 +201,19 @@ class _Settings:
 
     def thinning(self, source: SliceSource) -> dict[str, Value]:
         """Parameters of how a task vector is thinned."""
-        return {name: self._value(name, source) for name in self._method.thinning}
+        found = {name: self._value(name, source) for name in self._method.thinning}
+        if "epsilon" in found:
+            self._check_chances(float(found["density"]), float(found["epsilon"]))
+        return found
+
+    def _check_chances(self, density: float, epsilon: float) -> None:
+        """At density 0 nothing stays and at 1 all does, whatever epsilon is."""
+        if 0 < density < 1 and not (0 <= density - epsilon and density + epsilon <= 1):
+            raise ValueError(
+                f"density={density:g} and epsilon={epsilon:g} of tensor {self._place[0]!r} give chances "
+                f"{density - epsilon:g} to {density + epsilon:g}, outside 0..1; give epsilon at most "
+                f"{min(density, 1 - density):g}"
+            )
 
     def weights(self, sources: list[SliceSource]) -> tuple[float, ...]:
         """One weight a source, divided by their sum where the method does so."""

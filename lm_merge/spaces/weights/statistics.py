@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -12,9 +12,6 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lm_merge.spaces.weights.checkpoint import Checkpoint
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 Statistics = dict[str, Any]  # model's name -> open file of its statistics, one entry a tensor
 Record = Callable[[Any, list[Tensor]], dict[str, Tensor]]
@@ -54,7 +51,7 @@ def record_statistics(
     return handles
 
 
-def linear_layers(native: "PreTrainedModel") -> dict[str, tuple[nn.Module, bool]]:
+def linear_layers(native: Any) -> dict[str, tuple[nn.Module, bool]]:
     """Weight name -> linear layer, and whether its weight is stored as [d_in, d_out] (GPT-2's)."""
     from transformers.pytorch_utils import Conv1D
 
@@ -65,9 +62,7 @@ def linear_layers(native: "PreTrainedModel") -> dict[str, tuple[nn.Module, bool]
     }
 
 
-def grams(
-    native: "PreTrainedModel", tokens: Sequence[Tensor]
-) -> dict[str, Float[Tensor, "d_in d_in"]]:
+def grams(native: Any, tokens: Sequence[Tensor]) -> dict[str, Float[Tensor, "d_in d_in"]]:
     r"""$X^\top X$ of the inputs of every linear layer over all tokens, by the name of its weight."""
     sums: dict[str, Tensor] = {}
 
@@ -85,14 +80,14 @@ def grams(
     try:
         with torch.no_grad():
             for ids in tokens:
-                native(ids, use_cache=False)  # type: ignore[operator] # a module is callable
+                native(ids, use_cache=False)
     finally:
         for handle in handles:
             handle.remove()
     return sums
 
 
-def fishers(native: "PreTrainedModel", tokens: Sequence[Tensor]) -> dict[str, Float[Tensor, "..."]]:
+def fishers(native: Any, tokens: Sequence[Tensor]) -> dict[str, Float[Tensor, "..."]]:
     """Diagonal of the empirical Fisher information, by the name of the parameter.
 
     The mean over prompts of the squared gradient of the log-likelihood, in nats, of all its tokens.
@@ -100,7 +95,7 @@ def fishers(native: "PreTrainedModel", tokens: Sequence[Tensor]) -> dict[str, Fl
     sums = {name: torch.zeros_like(values) for name, values in native.named_parameters()}
     for ids in tokens:
         native.zero_grad(set_to_none=True)
-        logits = native(ids, use_cache=False).logits[0, :-1]  # type: ignore[operator]
+        logits = native(ids, use_cache=False).logits[0, :-1]
         nn.functional.cross_entropy(logits, ids[0, 1:], reduction="sum").backward()
         for name, values in native.named_parameters():
             if values.grad is not None:

@@ -21,11 +21,6 @@ class RowMap:
     rows: Int64[Tensor, " d_vocab"]
     note: str
 
-    @property
-    def n_filled(self) -> int:
-        """Rows that the filler gives."""
-        return int((self.rows < 0).sum())
-
 
 def vocabulary(folder: Path) -> dict[str, int] | None:
     """Token -> id of a folder's tokenizer, added tokens included; None where no file says it."""
