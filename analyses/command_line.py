@@ -1,7 +1,10 @@
 """What every analysis does around its `run`: arguments, record, resuming, files."""
 
+import inspect
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +18,7 @@ from rich.progress import track
 from analyses.errors import one_line_errors as one_line_errors  # offered here to every analysis
 from analyses.option_names import with_underscores
 from figures import save_figure
-from lm_merge.records import Run, config_hash, find_finished, start_run
+from lm_merge.records import Run, config_hash, find_finished, read_record, start_run
 
 ItemT = TypeVar("ItemT")
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
@@ -32,7 +35,9 @@ class OutputOptions(BaseModel):
         default=None, description="folder for copies: figures as PDF, SVG, PNG, tables as CSV"
     )
     fresh: bool = Field(
-        default=False, description="compute anew even if a finished run has this configuration"
+        default=False,
+        description="compute anew even if a finished run has this configuration; answers and "
+        "judgments that a run goes on from, too",
     )
 
 
@@ -68,12 +73,27 @@ def parse_config(
         parser.error(str(error))
 
 
-def finished_tables(root: Path, analysis: str, config: BaseModel) -> tuple[Path, Tables] | None:
-    """Folder and tables of a finished run with this very configuration, or None."""
+def finished_tables(
+    root: Path, analysis: str, config: BaseModel, *, since: datetime | None = None
+) -> tuple[Path, Tables] | None:
+    """Folder and tables of a finished run with this very configuration, or None.
+
+    since: only a run that started at or after it counts.
+    """
     folder = find_finished(root, analysis, config_hash(config))
-    if folder is None:
+    if folder is None or (since is not None and read_record(folder).started < since):
         return None
     return folder, {path.stem: pd.read_parquet(path) for path in sorted(folder.glob("*.parquet"))}
+
+
+def anew(run: Callable[..., Tables], *, fresh: bool) -> Callable[..., Tables]:
+    """A `run` that takes over nothing from before this moment, if `fresh`.
+
+    An analysis that keeps things beside its record (answers, judgments) has an argument `since`.
+    """
+    if fresh and "since" in inspect.signature(run).parameters:
+        return partial(run, since=datetime.now(UTC))
+    return run
 
 
 def run_recorded(
@@ -93,7 +113,7 @@ def run_recorded(
         sys.stderr.write(f"found the finished run {found[0]} (--fresh true computes it anew)\n")
         return found
     with start_run(analysis, config, root=output.runs, config_given=given) as record:
-        tables = run(config, record)
+        tables = anew(run, fresh=output.fresh)(config, record)
         for name, table in tables.items():
             record.save_table(name, table)
         return record.folder, tables
@@ -115,6 +135,46 @@ def run_and_draw(
     if output.export is not None:
         save_figures(output.export, figures, EXPORT_FORMATS)
     return folder, tables
+
+
+def run_and_say(
+    analysis: str,
+    config: ConfigT,
+    given: dict[str, Any],
+    *,
+    output: OutputOptions,
+    run: Callable[[ConfigT, Run], Tables],
+    draw: Callable[[Tables, ConfigT], Sequence[Figure]],
+    summary: Callable[[Tables], str],
+) -> None:
+    """`run_and_draw`, then the summary and where everything lies, on standard output."""
+    folder, tables = run_and_draw(
+        analysis, config, given, output=output, run=run, draw=lambda tables: draw(tables, config)
+    )
+    sys.stdout.write(f"{summary(tables)}\ntables and figures: {folder}\n")
+
+
+def analysis_main(
+    analysis: str,
+    options_class: type[BaseModel],
+    config_class: type[ConfigT],
+    argv: Sequence[str] | None,
+    *,
+    run: Callable[[ConfigT, Run], Tables],
+    draw: Callable[[Tables, ConfigT], Sequence[Figure]],
+    summary: Callable[[Tables], str],
+    description: str | None,
+) -> None:
+    """The command line of an analysis: arguments, then `run_and_say`.
+
+    options_class: the configuration and `OutputOptions` in one class.
+    """
+    options, given = parse_config(
+        options_class, argv, prog=f"python -m analyses.{analysis}", description=description or ""
+    )
+    assert isinstance(options, OutputOptions)
+    config = config_in(options, config_class)
+    run_and_say(analysis, config, given, output=options, run=run, draw=draw, summary=summary)
 
 
 def save_figures(folder: Path, figures: Sequence[Figure], formats: Sequence[str]) -> list[Path]:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from analyses.inputs import models_of, origin_of_source, origins_of
+from analyses.inputs import models_of, origin_of_source, origins_of, source_name
 from lm_merge.models import HookedLM
-from lm_merge.recipe import Recipe, as_source
+from lm_merge.recipe import Recipe
 from lm_merge.spaces import LatentMerge, LogitEnsemble
 from lm_merge.spaces.compose import SourceLoader, compose
 
@@ -85,7 +85,7 @@ def _of_weights(recipe: Recipe, alphas: Sequence[float], model: SourceLoader) ->
         merged[alpha] = composed
     host, donor = model(recipe.host), model(recipe.donors[0])
     others = [*recipe.donors[1:], *([] if recipe.base is None else [recipe.base])]
-    unread = {as_source(source).model: origin_of_source(source) for source in others}
+    unread = {source_name(source): origin_of_source(source) for source in others}
     return Compositions(
         recipe=recipe,
         host=host,

@@ -12,7 +12,6 @@ on by the host is one end of the line; what the donor's own blocks and head woul
 head mismatch. The bound is about straight segments: lerp, and regmean with one donor, which equals it.
 """
 
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -26,14 +25,12 @@ from analyses.command_line import (
     Figure,
     OutputOptions,
     Tables,
-    config_in,
+    analysis_main,
     one_line_errors,
-    parse_config,
     progress,
-    run_and_draw,
 )
 from analyses.curvature_summary import gap_rank_correlations, summary_table
-from analyses.inputs import fingerprints, models_of
+from analyses.inputs import fingerprints, note_models
 from analyses.layerwise import default_layers
 from analyses.teacher_forced import Texts
 from analyses.text_choice import batches
@@ -122,15 +119,8 @@ def run(
     host = merge.host
     layers = tuple(config.layers) or default_layers(host.n_layers)
     meter = TokenCurvature(merge, layers, config.alphas, config.n_points)
-    if record is not None:
-        notes = [*merge.notes, *([meter.no_closed_form] if meter.no_closed_form else [])]
-        record.update(
-            device=str(host.device),
-            dtype=str(host.dtype).removeprefix("torch."),
-            models=models_of(merge),
-            seeds=(config.seed,),
-            notes=tuple(notes),
-        )
+    notes = [meter.no_closed_form] if meter.no_closed_form else []
+    note_models(record, merge, seeds=(config.seed,), notes=notes)
     drawn = batches(host, config, n=config.n_texts)
     frames, n_texts = [], 0
     for texts in progress(drawn, "curvature", quiet=quiet):
@@ -186,6 +176,12 @@ def summary(tables: Tables) -> str:
     """Curvature and tightness at the last block measured, whether the bound held, rank correlation."""
     table = tables["curvature"]
     last = table.query("layer == layer.max()")
+    held = table.query("metric == 'holds_frac'")["value"].dropna()
+    if held.empty:
+        return (
+            f"blocks {', '.join(map(str, sorted(set(table.layer))))}: no token has a bound, for host "
+            "and donor have the same streams wherever they would be merged"
+        )
     alpha = sorted(tables["tokens"].alpha.unique())[tables["tokens"].alpha.nunique() // 2]
 
     def value(metric: str, statistic: str, rows: pd.DataFrame) -> float:
@@ -193,7 +189,6 @@ def summary(tables: Tables) -> str:
         return float(found["value"].iloc[0])
 
     at_alpha = last.query("alpha == @alpha")
-    holds = table.query("metric == 'holds_frac'")["value"].min()
     ranks = tables["correlations"].set_index("over")
     return (
         f"block {table.layer.max()}: K_g median {value('k_g', 'median', last):.3g}, mean "
@@ -201,7 +196,7 @@ def summary(tables: Tables) -> str:
         f"{value('gap_nats', 'mean', at_alpha):.3f} of at most "
         f"{value('bound_nats', 'mean', at_alpha):.3f} nats, tightness median "
         f"{value('tightness', 'median', at_alpha):.2f}, largest "
-        f"{value('tightness', 'max', at_alpha):.2f}; the bound holds on {100 * holds:.1f} % of "
+        f"{value('tightness', 'max', at_alpha):.2f}; the bound holds on {100 * held.min():.1f} % of "
         f"tokens or more at every block and alpha; rank correlation of bound and gap over blocks "
         f"and alphas {ranks.spearman['blocks and alphas']:.2f}"
     )
@@ -213,19 +208,16 @@ class CurvatureOptions(CurvatureConfig, OutputOptions):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line: measure (or find the finished run), draw, save, say where."""
-    options, given = parse_config(
-        CurvatureOptions, argv, prog="python -m analyses.curvature", description=__doc__ or ""
-    )
-    config = config_in(options, CurvatureConfig)
-    folder, tables = run_and_draw(
+    analysis_main(
         "curvature",
-        config,
-        given,
-        output=options,
+        CurvatureOptions,
+        CurvatureConfig,
+        argv,
         run=partial(run, quiet=False),
-        draw=draw,
+        draw=lambda tables, _: draw(tables),
+        summary=summary,
+        description=__doc__,
     )
-    sys.stdout.write(f"{summary(tables)}\ntables and figures: {folder}\n")
 
 
 if __name__ == "__main__":

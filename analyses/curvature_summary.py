@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import rankdata, spearmanr
 
+from analyses.rank_correlation import N_RESAMPLES, percentile_interval, spearman
 from figures.interval_line import NORMAL_95
 from lm_merge.evaluation import wilson_interval
 from lm_merge.metrics import ClusteredMean
@@ -20,7 +20,6 @@ COLUMNS = (
     *("layer", "alpha", "operator", "space", "metric", "statistic"),
     *("value", "low", "high", "n"),
 )
-N_RESAMPLES = 1000
 
 
 def tightness(tokens: pd.DataFrame) -> pd.Series:
@@ -32,8 +31,16 @@ def tightness(tokens: pd.DataFrame) -> pd.Series:
 
 
 def holds(tokens: pd.DataFrame) -> pd.Series:
-    """Whether the gap stays below its bound, up to the float error of the gap."""
-    return tokens.gap_nats <= tokens.bound_nats + tokens.float_error_nats
+    """1 where the gap stays below its bound, up to the float error of the gap, else 0.
+
+    NaN where gap or bound is undefined: host and donor have the same stream.
+    """
+    held = tokens.gap_nats <= tokens.bound_nats + tokens.float_error_nats
+    return held.astype(float).where(_defined(tokens))
+
+
+def _defined(tokens: pd.DataFrame) -> pd.Series:
+    return tokens.bound_nats.notna() & tokens.gap_nats.notna()
 
 
 def summary_table(tokens: pd.DataFrame) -> pd.DataFrame:
@@ -42,7 +49,7 @@ def summary_table(tokens: pd.DataFrame) -> pd.DataFrame:
 
     statistic: mean (with its 95 % interval, clustered by text), median or max (without); of tightness,
     whose mean is ruled by the smallest bounds, pooled (mean gap / mean bound), median or max; share, of
-    the tokens on which the bound holds (Wilson interval). Undefined values are left out of n.
+    the tokens with a bound on which it holds (Wilson interval). Undefined values are left out of n.
     """
     rows = []
     tokens = tokens.assign(tightness=tightness(tokens), holds=holds(tokens))
@@ -58,10 +65,7 @@ def summary_table(tokens: pd.DataFrame) -> pd.DataFrame:
             for metric in OF_ALPHA:
                 rows += [key | {"alpha": alpha} | row for row in _statistics(of_alpha, metric)]
             rows += [key | {"alpha": alpha} | row for row in _tightness_rows(of_alpha)]
-            n_held, n = int(np.count_nonzero(of_alpha["holds"])), len(of_alpha)
-            low, high = wilson_interval(n_held, n)
-            share = {"metric": "holds_frac", "statistic": "share", "value": n_held / n}
-            rows.append(key | {"alpha": alpha, "low": low, "high": high, "n": n} | share)
+            rows.append(key | {"alpha": alpha} | _share_held(of_alpha))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -83,6 +87,16 @@ def _statistics(tokens: pd.DataFrame, metric: str) -> list[dict[str, Any]]:
     ]
 
 
+def _share_held(tokens: pd.DataFrame) -> dict[str, Any]:
+    held = tokens["holds"].to_numpy(dtype=float)
+    n, n_held = int(np.isfinite(held).sum()), int(np.nansum(held))
+    share, (low, high) = np.nan, (np.nan, np.nan)
+    if n:
+        share, (low, high) = n_held / n, wilson_interval(n_held, n)
+    interval = {"low": low, "high": high, "n": n}
+    return {"metric": "holds_frac", "statistic": "share", "value": share} | interval
+
+
 def _tightness_rows(tokens: pd.DataFrame) -> list[dict[str, Any]]:
     defined = tokens.query("tightness.notna()")[["gap_nats", "bound_nats", "tightness"]]
     gaps, bounds, tight = defined.to_numpy(dtype=float).T
@@ -98,69 +112,56 @@ def gap_rank_correlations(tokens: pd.DataFrame, *, seed: int = 0) -> pd.DataFram
     """Spearman's rank correlation of bound and gap; over, spearman, low, high, n.
 
     over: "blocks and alphas", means over tokens of each block at each alpha; "tokens", every token at
-    every block and alpha; "tokens, last block". In [-1, 1], NaN where one side is constant. The 95 %
-    interval is a bootstrap over texts: it tells what other texts would give, not another pair.
+    every block and alpha; "tokens, last block". Tokens without a bound are left out. In [-1, 1], NaN
+    where one side is constant. The 95 % interval is a bootstrap over texts: it tells what other texts
+    would give, not another pair.
     """
     generator = np.random.default_rng(seed)
-    last = tokens.query("layer == layer.max()")
+    at_last = tokens["layer"] == tokens["layer"].max()
+    defined = _defined(tokens)
     rows = [
-        _cells(tokens, generator),
-        {"over": "tokens"} | _tokens(tokens, generator),
-        {"over": "tokens, last block"} | _tokens(last, generator),
+        {"over": "blocks and alphas"} | _cells(tokens.loc[defined], generator),
+        {"over": "tokens"} | _tokens(tokens.loc[defined], generator),
+        {"over": "tokens, last block"} | _tokens(tokens.loc[defined & at_last], generator),
     ]
     return pd.DataFrame(rows)
 
 
 def _cells(tokens: pd.DataFrame, generator: np.random.Generator) -> dict[str, Any]:
+    if tokens.empty:
+        return _nothing()
     cells = tokens.assign(count=1.0).pivot_table(
         index="text",
         columns=["layer", "alpha"],
         values=["bound_nats", "gap_nats", "count"],
         aggfunc="sum",
+        fill_value=0.0,  # no token of this text has a bound there
     )
     bounds, gaps, counts = (
         np.asarray(cells[name], dtype=float) for name in ("bound_nats", "gap_nats", "count")
     )
     texts = generator.integers(len(cells), size=(N_RESAMPLES, len(cells)))
-    total = counts[texts].sum(axis=1)
-    drawn = bounds[texts].sum(axis=1) / total, gaps[texts].sum(axis=1) / total
-    n = counts.sum(axis=0)
-    found = _spearman(bounds.sum(axis=0) / n, gaps.sum(axis=0) / n)
-    low, high = _quantiles(_row_correlations(*drawn))
-    n_cells = bounds.shape[1]
-    return {"over": "blocks and alphas", "spearman": found, "low": low, "high": high, "n": n_cells}
+    n, n_drawn = counts.sum(axis=0), counts[texts].sum(axis=1)
+    n_drawn = np.where(n_drawn > 0, n_drawn, np.nan)  # such a draw has no correlation
+    drawn = bounds[texts].sum(axis=1) / n_drawn, gaps[texts].sum(axis=1) / n_drawn
+    low, high = percentile_interval(spearman(*drawn))
+    found = float(spearman(bounds.sum(axis=0) / n, gaps.sum(axis=0) / n))
+    return {"spearman": found, "low": low, "high": high, "n": bounds.shape[1]}
 
 
 def _tokens(tokens: pd.DataFrame, generator: np.random.Generator) -> dict[str, Any]:
-    pairs = tokens[["bound_nats", "gap_nats"]].to_numpy()
+    if tokens.empty:
+        return _nothing()
+    pairs = tokens[["bound_nats", "gap_nats"]].to_numpy(dtype=float)
     of_text = [np.flatnonzero(tokens.text == text) for text in tokens.text.unique()]
     drawn = []
     for _ in range(N_RESAMPLES // 10):
         chosen = generator.integers(len(of_text), size=len(of_text))
         rows = pairs[np.concatenate([of_text[text] for text in chosen])]
-        drawn.append(_spearman(*rows.T))
-    low, high = _quantiles(np.array(drawn))
-    return {"spearman": _spearman(*pairs.T), "low": low, "high": high, "n": len(pairs)}
+        drawn.append(float(spearman(*rows.T)))
+    low, high = percentile_interval(np.array(drawn))
+    return {"spearman": float(spearman(*pairs.T)), "low": low, "high": high, "n": len(pairs)}
 
 
-def _spearman(x: np.ndarray, y: np.ndarray) -> float:
-    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return float("nan")
-    found: Any = spearmanr(x, y)
-    return float(found.statistic)
-
-
-def _row_correlations(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Spearman's correlation within each row; NaN where one side is constant."""
-    a, b = (rankdata(one, axis=1) for one in (x, y))
-    a, b = (one - one.mean(axis=1, keepdims=True) for one in (a, b))
-    scale = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
-    return np.divide((a * b).sum(axis=1), scale, out=np.full(len(a), np.nan), where=scale > 0)
-
-
-def _quantiles(values: np.ndarray) -> tuple[float, float]:
-    defined = values[np.isfinite(values)]
-    if len(defined) == 0:
-        return float("nan"), float("nan")
-    low, high = np.quantile(defined, [0.025, 0.975])
-    return float(low), float(high)
+def _nothing() -> dict[str, float]:
+    return {"spearman": np.nan, "low": np.nan, "high": np.nan, "n": 0}

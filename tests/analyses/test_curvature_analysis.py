@@ -112,6 +112,44 @@ def test_a_violated_bound_shows_in_the_share(tables):
     assert (held < 1).sum() == 1
 
 
+def test_tokens_without_a_bound_do_not_count_as_violated(tables):
+    tokens = tables["tokens"].copy()
+    tokens.loc[tokens.index[0], "bound_nats"] = float("nan")
+    held = summary_table(tokens).query("metric == 'holds_frac'")
+    whole = tables["curvature"].query("metric == 'holds_frac'")
+    assert (held.value == 1.0).all()
+    assert held.n.sum() == whole.n.sum() - 1
+
+
+def test_a_model_with_itself_has_no_bound_to_hold():
+    given = SMALL | {"donors": ("tiny-instruct",), "layers": (7,), "n_texts": 1}
+    tables = curvature.run(CurvatureConfig(**given))
+    held = tables["curvature"].query("metric == 'holds_frac'")
+    assert held.value.isna().all()
+    assert (held.n == 0).all()
+    assert "no token has a bound" in curvature.summary(tables)
+    assert (tables["correlations"].n == 0).all()
+    assert tables["correlations"].spearman.isna().all()
+
+
+def test_rank_correlations_leave_out_tokens_without_a_bound(tables):
+    tokens = tables["tokens"]
+    whole = gap_rank_correlations(tokens).set_index("over")
+    extra = tokens.iloc[[0]].assign(bound_nats=float("nan"), gap_nats=1e6)
+    pd.testing.assert_frame_equal(
+        gap_rank_correlations(pd.concat([tokens, extra])).set_index("over"), whole
+    )
+    one_text = (tokens.text == 0) & (tokens.layer == 7)
+    some = gap_rank_correlations(tokens.assign(bound_nats=tokens.bound_nats.mask(one_text)))
+    assert some.spearman.notna().all()
+    assert (some.low <= some.high).all()
+    assert list(some.n) == [
+        4,
+        len(tokens) - one_text.sum(),
+        (tokens.layer == 7).sum() - one_text.sum(),
+    ]
+
+
 def test_the_strip_holds_every_token_of_the_first_text(tables):
     strip = tables["strip"]
     of_cell = strip.query("layer == 7 and alpha == 0.25")
