@@ -6,16 +6,19 @@ gone on with at the batch where it stopped.
 
 import json
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from analyses.command_line import finished_tables, progress
+from analyses.inputs import note_models
 from lm_merge.evaluation.replies import Reply, reply_in_batches
+from lm_merge.models import HookedLM
 from lm_merge.recipe import ModelSource, Recipe
-from lm_merge.records import config_hash, start_run
-from lm_merge.spaces import Composed
+from lm_merge.records import Run, config_hash, read_record, start_run
+from lm_merge.spaces import Composed, LatentMerge, LogitEnsemble
 
 FILE = "answers.jsonl"
 
@@ -44,19 +47,21 @@ def answers_of(
     *,
     root: Path | None,
     what: str,
+    since: datetime | None = None,
     quiet: bool,
 ) -> pd.DataFrame:
     """Table of answers: question, reply, n_new_tokens, truncated.
 
     load_system: called only if something is left to say. root: folder of the run records; None
-    writes nothing down. what: name for the progress bar.
+    writes nothing down. what: name for the progress bar. since: only answers of runs that started at
+    or after it are taken over; None: of any.
     """
     if root is None:
         return pd.DataFrame(_speak(config, prompts, load_system(), what, quiet))
-    found = finished_tables(root, "answers", config)
+    found = finished_tables(root, "answers", config, since=since)
     if found is not None:
         return found[1]["answers"]
-    rows = unfinished_rows(root, config)
+    rows = unfinished_rows(root, config, since)
     with start_run("answers", config, root=root) as record:
         with (record.folder / FILE).open("w", encoding="utf-8") as file:
             for row in rows:
@@ -64,9 +69,7 @@ def answers_of(
             file.flush()
             if len(rows) < len(prompts):
                 system = load_system()
-                record.update(
-                    device=str(system.host.device), dtype=str(system.host.dtype).split(".")[-1]
-                )
+                _note(record, config, system)
                 for row in _speak(config, prompts, system, what, quiet, start=len(rows)):
                     file.write(json.dumps(row) + "\n")
                     file.flush()
@@ -77,19 +80,27 @@ def answers_of(
     return table
 
 
-def unfinished_rows(root: Path, config: AnswersConfig) -> list[dict]:
+def unfinished_rows(root: Path, config: AnswersConfig, since: datetime | None = None) -> list[dict]:
     """Whole batches that an earlier run of this configuration wrote down before it was stopped."""
     best: list[dict] = []
     for path in root.glob(f"*-answers-{config_hash(config)}*/{FILE}"):
-        lines = path.read_text(encoding="utf-8").split("\n")[
-            :-1
-        ]  # what follows the last \n is torn
-        rows = [json.loads(line) for line in lines]
+        if since is not None and read_record(path.parent).started < since:
+            continue
+        lines = path.read_text(encoding="utf-8").split("\n")
+        rows = [json.loads(line) for line in lines[:-1]]  # what follows the last \n is torn
         whole = len(rows) if len(rows) == config.n_prompts else None
         best = max(
             best, rows[: whole or len(rows) // config.batch_size * config.batch_size], key=len
         )
     return best
+
+
+def _note(record: Run, config: AnswersConfig, system: Composed) -> None:
+    seeds = () if config.seed is None else (config.seed,)
+    assert isinstance(system, HookedLM | LatentMerge | LogitEnsemble)
+    note_models(record, system, seeds=seeds)
+    if isinstance(config.system, Recipe) and config.system.space == "weights":
+        record.update(models=config.inputs)  # the merged checkpoint was a temporary one
 
 
 def _speak(

@@ -3,12 +3,13 @@
 import hashlib
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
 
 from analyses import judge as judge_analysis
-from analyses.judge_config import JudgeConfig, judge_of
+from analyses.judge_config import JudgeConfig, cache_file, judge_of, judgments_file
 from lm_merge.evaluation.judges import Judge
 from lm_merge.evaluation.pairing import judged_by
 
@@ -31,20 +32,24 @@ class Judging:
         return judged_by(self.judge, paired, self.out)
 
 
-def judging_of(config: JudgeConfig, runs: Path, *, quiet: bool) -> Judging:
+def judging_of(
+    config: JudgeConfig, runs: Path, *, since: datetime | None = None, quiet: bool
+) -> Judging:
     """The judge of a configuration, measured on its labelled pairs first.
 
-    runs: folder that takes its judgments and the cache of an endpoint's replies.
+    runs: folder that takes its judgments and the cache of an endpoint's replies. since: judgments and
+    replies from before it are not taken over.
     """
     if config.replay is not None:
         raise ValueError(
             f"judge.replay={str(config.replay)!r}: recorded judgments know nothing of new answers; "
             "give an endpoint or a system"
         )
-    measured = judge_analysis.run(config, runs=runs, quiet=quiet)["judging"]
+    measured = judge_analysis.run(config, runs=runs, since=since, quiet=quiet)["judging"]
     wanted = {"category": "Overall", "metric": "accuracy", "pairs": "official"}
     overall = (measured[list(wanted)] == pd.Series(wanted)).all(axis=1)
     accuracy = float(measured.loc[overall, "value"].iloc[0])
-    judge = judge_of(config, runs / "judge_cache.sqlite")
+    judge = judge_of(config, cache_file(runs, since))
     digest = hashlib.sha256(json.dumps(judge.settings, sort_keys=True).encode()).hexdigest()[:12]
-    return Judging(judge, 100 * accuracy, runs / "judgments" / f"answers-{digest}.jsonl")
+    out = judgments_file(runs, f"answers-{digest}", since)
+    return Judging(judge, 100 * accuracy, out)

@@ -1,6 +1,6 @@
 """The experiments of the paper: how each is set up from a recipe, and what of it is printed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,6 +10,7 @@ import pandas as pd
 from analyses import comparison, curvature, layerwise, similarity, spaces, tokens
 from analyses.command_line import Figure, Tables
 from figures import interval_table
+from lm_merge.coefficients import alpha_from_lambda
 from lm_merge.recipe import Recipe
 from lm_merge.records import Run
 
@@ -23,11 +24,19 @@ class Size:
     n_prompts: int
     device: str | None
     dtype: str | None
+    questions: str | None = None  # as in analyses.comparison; None: the bundled ones
+    max_new_tokens: int | None = None  # of an answer; None: each experiment's own
+    batch_size: int | None = None  # None: each experiment's own
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One analysis as part of the paper."""
+    """One analysis as part of the paper.
+
+    keeps: fields of the recipe that it takes as they are; of `layers` at least the blocks. chooses:
+    those that it sets itself, as its text says. `configure` raises ValueError for a recipe that the
+    experiment would have to change otherwise.
+    """
 
     title: str
     text: str
@@ -36,27 +45,76 @@ class Experiment:
     draw: Callable[[Tables, Any], list[Figure]]
     print_tables: Callable[[Tables], dict[str, pd.DataFrame]]  # name -> table, set for print
     findings: Callable[[Tables], list[str]]  # sentences with numbers
+    keeps: tuple[str, ...]
+    chooses: tuple[str, ...] = ()
 
 
-def _fields(recipe: Recipe) -> dict[str, Any]:
-    return {key: getattr(recipe, key) for key in Recipe.model_fields}
+LATENT_OPERATORS = ("lerp", "slerp", "regmean")
+ALL_FIELDS = tuple(Recipe.model_fields)
+MODELS = ("space", "host", "donors", "base", "donor_weights")
+HOW = ("positions", "donor_stream", "accept")
+
+
+def _of(recipe: Recipe, keys: Iterable[str]) -> dict[str, Any]:
+    return {key: getattr(recipe, key) for key in keys}
+
+
+def _where(size: Size) -> dict[str, Any]:
+    """Device, dtype, and the batch size if one is given."""
+    batch = {} if size.batch_size is None else {"batch_size": size.batch_size}
+    return {"device": size.device, "dtype": size.dtype} | batch
+
+
+def _length(size: Size) -> dict[str, Any]:
+    return {} if size.max_new_tokens is None else {"max_new_tokens": size.max_new_tokens}
+
+
+def with_own(operators: tuple[str, ...], recipe: Recipe) -> tuple[str, ...]:
+    """The usual operators, and task_vector first if the recipe merges by it."""
+    return ("task_vector", *operators) if recipe.operator == "task_vector" else operators
+
+
+def one_alpha(recipe: Recipe) -> float:
+    """The donors' weight that all merged blocks share; ValueError where they do not."""
+    lambda_reg = recipe.operator_args.get("lambda_reg")
+    if isinstance(lambda_reg, int | float):
+        return alpha_from_lambda(lambda_reg)
+    layers = recipe.layers
+    alphas = set(layers.values()) if isinstance(layers, dict) else {recipe.alpha}
+    (alpha, *others) = alphas
+    if others:
+        raise ValueError(
+            f"layers={layers}: merges of whole models have one alpha, so blocks with an alpha each have "
+            "no counterpart there"
+        )
+    if alpha is None:
+        raise ValueError("alpha is missing: give the donors' weight, 0 to 1")
+    return alpha
+
+
+def _one_weight_a_donor(recipe: Recipe) -> None:
+    if isinstance(recipe.donor_weights, dict):
+        raise ValueError(
+            f"donor_weights={recipe.donor_weights} by block; here every donor has one weight"
+        )
 
 
 def _comparison_config(recipe: Recipe, size: Size) -> comparison.ComparisonConfig:
-    assert recipe.layers is not None  # of space latents, which the paper checks
-    alpha = recipe.alpha
-    if isinstance(recipe.layers, dict):
-        alpha = next(iter(recipe.layers.values()))
+    _one_weight_a_donor(recipe)
+    given = _of(recipe, ("host", "donors", "base", "donor_weights", *HOW))
+    given["operators"] = (
+        *LATENT_OPERATORS,
+        *with_own((), recipe),
+    )  # the first gives the ends at alpha 0 and 1
     return comparison.ComparisonConfig(
-        host=recipe.host,
-        donors=recipe.donors,
-        layers=tuple(recipe.layers),
-        alpha=0.5 if alpha is None else alpha,
-        accept=recipe.accept,
+        **given,
+        layers=tuple(recipe.layers or ()),
+        alpha=one_alpha(recipe),
+        questions=size.questions,
         n_per_category=size.n_questions,
         seeds=tuple(range(size.n_seeds)),
-        device=size.device,
-        dtype=size.dtype,
+        **_length(size),
+        **_where(size),
     )
 
 
@@ -71,12 +129,17 @@ def _comparison_print(tables: Tables) -> dict[str, pd.DataFrame]:
 
 def _similarity_config(recipe: Recipe, size: Size) -> similarity.SimilarityConfig:
     return similarity.SimilarityConfig(
-        **_fields(recipe),
+        **_of(recipe, ALL_FIELDS),
         beside=(),  # the next experiment sets the spaces side by side
         n_prompts=size.n_prompts,
-        device=size.device,
-        dtype=size.dtype,
+        **_where(size),
     )
+
+
+def _similarity_draw(tables: Tables, config: similarity.SimilarityConfig) -> list[Figure]:
+    """What a merge says is drawn by the next experiment, beside the other spaces."""
+    drawn = similarity.draw(tables, tuple(config.layers or ()))
+    return [one for one in drawn if one[0] != "output_divergence_by_space"]
 
 
 def _similarity_print(tables: Tables) -> dict[str, pd.DataFrame]:
@@ -107,12 +170,12 @@ def _spread(
 
 
 def _layerwise_config(recipe: Recipe, size: Size) -> layerwise.LayerwiseConfig:
-    fields = _fields(recipe) | {"layers": (), "alpha": None}  # the grid stands in for both
+    _one_weight_a_donor(recipe)
     return layerwise.LayerwiseConfig(
-        **fields,
+        **_of(recipe, (*MODELS, *HOW)),
+        operators=with_own(LATENT_OPERATORS, recipe),
         n_questions=max(1, size.n_questions // 8),  # for each of some thirty merges
-        device=size.device,
-        dtype=size.dtype,
+        **_where(size),
     )
 
 
@@ -129,18 +192,12 @@ def _layerwise_print(tables: Tables) -> dict[str, pd.DataFrame]:
     return printed
 
 
-def _pair(recipe: Recipe, size: Size) -> dict[str, Any]:
-    """Host and first donor, for experiments that choose operators and alphas themselves."""
-    return {
-        "host": recipe.host,
-        "donors": recipe.donors[:1],
-        "device": size.device,
-        "dtype": size.dtype,
-    }
-
-
 def _curvature_config(recipe: Recipe, size: Size) -> curvature.CurvatureConfig:
-    return curvature.CurvatureConfig(**_pair(recipe, size), accept=recipe.accept)
+    if recipe.operator == "task_vector":
+        raise ValueError("operator='task_vector' leaves the segment that the bound is about")
+    _one_weight_a_donor(recipe)
+    given = _of(recipe, ("host", "donors", "donor_weights", *HOW))
+    return curvature.CurvatureConfig(**given, **_where(size))
 
 
 def _curvature_print(tables: Tables) -> dict[str, pd.DataFrame]:
@@ -152,12 +209,21 @@ def _curvature_print(tables: Tables) -> dict[str, pd.DataFrame]:
 
 
 def _spaces_config(recipe: Recipe, size: Size) -> spaces.SpacesConfig:
-    layers = tuple(recipe.layers or ())
-    return spaces.SpacesConfig(**_pair(recipe, size), layers=layers, n_prompts=size.n_prompts)
+    _one_weight_a_donor(recipe)
+    return spaces.SpacesConfig(
+        **_of(recipe, ("host", "donors", "base", "donor_weights", *HOW)),
+        layers=tuple(recipe.layers or ()),
+        operators=with_own(("lerp", "slerp"), recipe),
+        n_prompts=size.n_prompts,
+        **_where(size),
+    )
 
 
 def _tokens_config(recipe: Recipe, size: Size) -> tokens.TokensConfig:
-    return tokens.TokensConfig(**_fields(recipe), device=size.device, dtype=size.dtype)
+    if recipe.alpha is None and not isinstance(recipe.layers, dict):
+        one_alpha(recipe)  # there must be one
+    given = _of(recipe, ALL_FIELDS) | _length(size)
+    return tokens.TokensConfig(**given, device=size.device, dtype=size.dtype)
 
 
 EXPERIMENTS = {
@@ -170,15 +236,19 @@ EXPERIMENTS = {
         draw=lambda tables, config: comparison.draw(tables),
         print_tables=_comparison_print,
         findings=lambda tables: comparison.summary(tables).splitlines(),
+        keeps=(*MODELS, "layers", "alpha", *HOW),
+        chooses=("operator", "operator_args"),
     ),
     "similarity": Experiment(
         title="Experiment B: where the merged stream lies",
         text="Both parents and the merge read the same prompts. Values at the last block.",
         configure=_similarity_config,
         run=partial(similarity.run, quiet=False),
-        draw=lambda tables, config: similarity.draw(tables, tuple(config.layers)),
+        draw=_similarity_draw,
         print_tables=_similarity_print,
         findings=lambda tables: similarity.summary(tables).splitlines(),
+        keeps=tuple(key for key in ALL_FIELDS if key != "alpha"),
+        chooses=("alpha",),
     ),
     "spaces": Experiment(
         title="Experiment B: latents against weights",
@@ -189,6 +259,8 @@ EXPERIMENTS = {
         draw=spaces.draw,
         print_tables=lambda tables: {"direction": tables["direction"]},
         findings=lambda tables: spaces.summary(tables["direction"]).splitlines(),
+        keeps=(*MODELS, "layers", *HOW),
+        chooses=("alpha", "operator", "operator_args"),
     ),
     "layerwise": Experiment(
         title="Experiment C: which block, how much, by which operator",
@@ -200,6 +272,8 @@ EXPERIMENTS = {
         draw=lambda tables, config: layerwise.draw(tables),
         print_tables=_layerwise_print,
         findings=lambda tables: layerwise.summary(tables["layerwise"]).splitlines(),
+        keeps=(*MODELS, *HOW),
+        chooses=("layers", "alpha", "operator", "operator_args"),
     ),
     "curvature": Experiment(
         title="Curvature: how much a merge can cost, and does",
@@ -210,6 +284,8 @@ EXPERIMENTS = {
         draw=lambda tables, config: curvature.draw(tables),
         print_tables=_curvature_print,
         findings=lambda tables: [curvature.summary(tables)],
+        keeps=("space", "host", "donors", "donor_weights", *HOW),
+        chooses=("base", "layers", "alpha", "operator", "operator_args"),
     ),
     "tokens": Experiment(
         title="One prompt, token by token",
@@ -219,5 +295,6 @@ EXPERIMENTS = {
         draw=lambda tables, config: tokens.draw(tables),
         print_tables=lambda tables: {},
         findings=lambda tables: [],
+        keeps=ALL_FIELDS,
     ),
 }

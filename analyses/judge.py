@@ -12,6 +12,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -24,13 +25,15 @@ from analyses.command_line import (
     one_line_errors,
     parse_config,
     progress,
-    run_and_draw,
+    run_and_say,
 )
 from analyses.judge_config import (
     JudgeConfig,
     JudgeOptions,
+    cache_file,
     estimate,
     judge_of,
+    judgments_file,
     pairs_of,
     system_inputs,
 )
@@ -56,15 +59,27 @@ def run(
     config: JudgeConfig,
     record: Run | None = None,
     *,
-    runs: Path = Path("runs"),
+    runs: Path | None = None,
     out: Path | None = None,
     cache: Path | None = None,
+    since: datetime | None = None,
     quiet: bool = True,
 ) -> Tables:
-    """Tables "judging" and "usage", and "agreement" where `others` are given."""
+    """Tables "judging" and "usage", and "agreement" where `others` are given.
+
+    runs: folder that takes judgments and replies; None: where the record lies, else ./runs. since:
+    judgments and replies from before it are not taken over; None: all are.
+    """
     pairs = pairs_of(config)
-    judge = judge_of(config, cache or runs / "judge_cache.sqlite")
-    out = out or runs / "judgments" / f"{_digest(config, judge, pairs)}.jsonl"
+    if runs is None:
+        runs = Path("runs") if record is None else record.folder.parent
+    if since is not None and out is not None and out.exists():
+        raise ValueError(
+            f"out={str(out)!r} holds judgments, which fresh does not take over; move it away, or give "
+            "another file"
+        )
+    judge = judge_of(config, cache or cache_file(runs, since))
+    out = out or judgments_file(runs, _digest(config, judge, pairs), since)
     if record is not None:
         record.update(
             models={judge.name: None} if config.system is None else system_inputs(config.system),
@@ -154,9 +169,16 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m analyses.j
         sys.stdout.write(estimate(options) + "\n")
         return
     config = config_in(options, JudgeConfig)
-    work = partial(run, runs=options.runs, out=options.out, cache=options.cache, quiet=False)
-    folder, tables = run_and_draw("judge", config, given, output=options, run=work, draw=draw)
-    sys.stdout.write(f"{summary(tables, options)}\ntables and figures: {folder}\n")
+    work = partial(run, out=options.out, cache=options.cache, quiet=False)
+    run_and_say(
+        "judge",
+        config,
+        given,
+        output=options,
+        run=work,
+        draw=lambda tables, _: draw(tables),
+        summary=partial(summary, options=options),
+    )
 
 
 def _digest(config: JudgeConfig, judge: Judge, pairs: Sequence[Pair]) -> str:

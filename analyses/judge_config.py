@@ -1,6 +1,7 @@
 """Which pairs and which judge `analyses.judge` works on, and what it would take."""
 
 import random
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
@@ -102,7 +103,8 @@ class JudgeOptions(JudgeConfig, OutputOptions):
         default=None, description="JSONL of the judgments; None: under `runs`, by judge and pairs"
     )
     cache: Path | None = Field(
-        default=None, description="SQLite file of an endpoint's replies; None: under `runs`"
+        default=None,
+        description="SQLite file of an endpoint's replies, used even if `fresh`; None: under `runs`",
     )
     price_prompt: float | None = Field(
         default=None, ge=0, description="price of a million prompt tokens"
@@ -123,6 +125,20 @@ class JudgeOptions(JudgeConfig, OutputOptions):
     reply_tokens_per_s: PositiveFloat = Field(
         default=250.0, description="written by it, all of a batch together, for the estimate"
     )
+
+
+def judgments_file(runs: Path, name: str, since: datetime | None) -> Path:
+    """Where judgments go and later runs go on from; a new file where nothing older counts."""
+    return runs / "judgments" / f"{name}{_stamp(since)}.jsonl"
+
+
+def cache_file(runs: Path, since: datetime | None) -> Path:
+    """Where an endpoint's replies are kept; a file of its own where nothing older counts."""
+    return runs / f"judge_cache{_stamp(since)}.sqlite"
+
+
+def _stamp(since: datetime | None) -> str:
+    return "" if since is None else f"-{since:%Y%m%dT%H%M%S%fZ}"
 
 
 def pairs_of(config: JudgeConfig) -> list[Pair]:

@@ -7,11 +7,13 @@ work goes on where it stopped. The folder holds what a paper needs: `report.html
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from analyses.command_line import (
     EXPORT_FORMATS,
@@ -24,6 +26,7 @@ from analyses.command_line import (
     save_figures,
 )
 from analyses.experiments import EXPERIMENTS, Experiment, Size
+from analyses.inputs import source_name
 from figures import Section, latex_table, render_page
 from lm_merge.recipe import Recipe
 from lm_merge.records import Run, config_hash, start_run
@@ -52,6 +55,18 @@ class PaperConfig(BaseModel):
     )
     n_seeds: PositiveInt = Field(default=3, description="draws of those questions")
     n_prompts: PositiveInt = Field(default=128, description="prompts on which streams are measured")
+    questions: str | None = Field(
+        default=None,
+        description="JudgeBench file, folder or hub name that systems answer; None: the bundled ones",
+    )
+    max_new_tokens: PositiveInt | None = Field(
+        default=None,
+        description="tokens of an answer at most; a reasoning model needs thousands; None: enough for "
+        "the bundled questions",
+    )
+    batch_size: PositiveInt | None = Field(
+        default=None, description="texts or prompts at a time; None: each experiment's own"
+    )
     device: str | None = Field(default=None, description="torch device; None: the CPU")
     dtype: str | None = Field(default=None, description="torch dtype; None: the checkpoint's")
 
@@ -65,28 +80,23 @@ def write(options: PaperOptions, given: dict[str, Any]) -> Path:
     config = PaperConfig(**{key: getattr(options, key) for key in PaperConfig.model_fields})
     chosen = _chosen(config.experiments)
     recipe = _recipe(config)
-    size = Size(
-        n_questions=config.n_questions,
-        n_seeds=config.n_seeds,
-        n_prompts=config.n_prompts,
-        device=config.device,
-        dtype=config.dtype,
-    )
-    configs = {name: one.configure(recipe, size) for name, one in chosen.items()}  # before any runs
+    size = Size(**{key.name: getattr(config, key.name) for key in fields(Size)})
+    configs = _configs(chosen, recipe, size)  # before any runs
     with start_run("paper", config, root=options.runs, config_given=given) as record:
-        sections, summary = [], {}
+        sections, summary, files = [], {}, {}
         for name, experiment in chosen.items():
             folder, tables = run_recorded(
                 name, configs[name], {}, output=options, run=experiment.run
             )
             figures = experiment.draw(tables, configs[name])
+            _take_names(files, name, figures, experiment.print_tables(tables))
             _save(record, options, name, experiment, tables, figures)
             sections += _sections(experiment, tables, figures)
             summary[name] = _summary(folder, configs[name], tables, experiment)
         _write_text(record, "summary.json", json.dumps(summary, indent=2) + "\n")
         introduction = INTRODUCTION.format(
-            host=recipe.host,
-            donors=", ".join(map(str, recipe.donors)),
+            host=source_name(recipe.host),
+            donors=", ".join(map(source_name, recipe.donors)),
             operator=recipe.operator,
             layers=", ".join(map(str, recipe.layers or ())),
         )
@@ -100,6 +110,26 @@ def _chosen(names: Sequence[str]) -> dict[str, Experiment]:
     return {name: EXPERIMENTS[name] for name in names}
 
 
+def _configs(chosen: Mapping[str, Experiment], recipe: Recipe, size: Size) -> dict[str, BaseModel]:
+    """Every experiment's configuration; ValueError that names the experiment that cannot be had."""
+    configs = {}
+    for name, experiment in chosen.items():
+        try:
+            configs[name] = experiment.configure(recipe, size)
+        except ValueError as error:
+            reason = str(error)
+            if isinstance(error, ValidationError):
+                reason = "; ".join(
+                    one["msg"].removeprefix("Value error, ") for one in error.errors()
+                )
+            others = ",".join(one for one in chosen if one != name)
+            raise ValueError(
+                f"experiment {name!r} cannot do this recipe: {reason}. Change the recipe, or leave the "
+                f"experiment out: --experiments '[{others}]'"
+            ) from error
+    return configs
+
+
 def _recipe(config: PaperConfig) -> Recipe:
     if config.recipe is None:
         return Recipe(host="tiny-instruct", donors=("tiny-thinker",), layers={3: 0.5})
@@ -109,7 +139,25 @@ def _recipe(config: PaperConfig) -> Recipe:
             f"recipe {config.recipe} is of space {recipe.space!r}; the paper is about a latent "
             "merge, which it compares with the other spaces itself: give a recipe of space 'latents'"
         )
+    if not recipe.layers:
+        raise ValueError(f"recipe {config.recipe}: layers is empty; name the blocks to merge at")
     return recipe
+
+
+def _take_names(
+    files: dict[str, str],
+    name: str,
+    figures: Sequence[Figure],
+    printed: Mapping[str, pd.DataFrame],
+) -> None:
+    """Note whose a file is: all figures share a folder, and so do all printed tables."""
+    for file in [*(f"figure {key}" for key, _, _ in figures), *(f"table {key}" for key in printed)]:
+        owner = files.setdefault(file, name)
+        if owner != name:
+            raise ValueError(
+                f"{file!r} comes from two experiments, {owner} and {name}, into one folder: give one of "
+                "them another name"
+            )
 
 
 def _save(
@@ -142,9 +190,14 @@ def _sections(experiment: Experiment, tables: Tables, figures: Sequence[Figure])
     printed = experiment.print_tables(tables)
     return [
         Section(experiment.title, experiment.text),
-        *(Section("", f"{_words(key).capitalize()}:", None, one) for key, one in printed.items()),
+        *(Section("", f"{_heading(key)}:", None, one) for key, one in printed.items()),
         *(Section("", "", figure) for _, figure, _ in figures),
     ]
+
+
+def _heading(key: str) -> str:
+    words = _words(key)
+    return words[:1].upper() + words[1:]
 
 
 def _words(key: str) -> str:

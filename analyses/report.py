@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from analyses import curvature, layerwise, similarity
 from analyses.command_line import (
@@ -28,6 +28,7 @@ from analyses.command_line import (
     run_recorded,
     save_figures,
 )
+from analyses.inputs import source_name
 from analyses.similarity import SimilarityConfig, middle
 from figures import Section, plot_accuracy_by_category, render_page
 from lm_merge.evaluation import accuracy_table, ask, question_set
@@ -97,6 +98,11 @@ class ReportConfig(SimilarityConfig):
         description="ask also weight merges (each a temporary checkpoint) and logit ensembles",
     )
 
+    @model_validator(mode="after")
+    def _other_spaces_can_be_had(self) -> "ReportConfig":
+        other_recipes(self)  # raises for what merges of whole models have no place for
+        return self
+
 
 class ReportOptions(ReportConfig, OutputOptions):
     """The configuration and where results go."""
@@ -123,6 +129,7 @@ def grid_tables(config: ReportConfig, *, quiet: bool) -> Tables:
     pair = {
         "host": config.host,
         "donors": config.donors[:1],
+        "positions": config.positions,
         "accept": config.accept,
         "n_texts": config.n_texts,
         "chat": config.chat,
@@ -180,19 +187,29 @@ def other_recipes(config: ReportConfig) -> dict[str, Recipe]:
     if not config.other_spaces:
         return {}
     alpha = middle(config.alphas)
-    pair: dict[str, Any] = {"host": config.host, "donors": config.donors, "alpha": alpha}
-    layers = tuple(config.layers or ())
+    pair: dict[str, Any] = {
+        "host": config.host,
+        "donors": config.donors,
+        "donor_weights": config.donor_weights,
+        "alpha": alpha,
+    }
+    accept = {"accept": config.accept}
+    of_latents = accept | {
+        "layers": tuple(config.layers or ()),
+        "positions": config.positions,
+        "donor_stream": config.donor_stream,
+    }
     recipes = {
         f"{space} {operator} {alpha:g}": Recipe.model_validate(
             {"space": space, "operator": operator, **pair, **more}
         )
         for space, operator, more in (
-            ("latents", "lerp", {"layers": layers, "positions": config.positions}),
-            ("latents", "slerp", {"layers": layers, "positions": config.positions}),
+            ("latents", "lerp", of_latents),
+            ("latents", "slerp", of_latents),
             ("weights", "lerp", {}),
             ("weights", "slerp", {}),
-            ("logits", "soft", {}),
-            ("logits", "mean", {}),
+            ("logits", "soft", accept),
+            ("logits", "mean", accept),
         )
     }
     recipes.pop(f"latents {config.operator} {alpha:g}", None)  # asked at every alpha already
@@ -248,8 +265,8 @@ def page(tables: Tables, config: ReportConfig, figures: Sequence[Figure]) -> str
     """The report as one HTML page that needs no network."""
     drawn = {name: figure for name, figure, _ in figures}
     introduction = INTRODUCTION.format(
-        host=config.host,
-        donors=", ".join(str(donor) for donor in config.donors),
+        host=source_name(config.host),
+        donors=", ".join(map(source_name, config.donors)),
         layers=", ".join(str(layer) for layer in config.layers or ()),
         operator=config.operator,
     )
@@ -280,7 +297,7 @@ def page(tables: Tables, config: ReportConfig, figures: Sequence[Figure]) -> str
         Section("Known beforehand?", SIGNALS_TEXT, drawn["signal_ranks"], tables["signal_ranks"]),
         Section(
             "Why: curvature on the way from host to donor",
-            f"{CURVATURE_TEXT}\n\n{curvature.summary(curvature_tables(tables)).capitalize()}.",
+            f"{CURVATURE_TEXT}\n\n{_sentence(curvature.summary(curvature_tables(tables)))}",
             drawn["curvature_by_layer"],
         ),
         Section("", "", drawn["gap_and_bound"]),
@@ -288,6 +305,10 @@ def page(tables: Tables, config: ReportConfig, figures: Sequence[Figure]) -> str
         Section("", "", drawn["curvature_by_token"]),
     ]
     return render_page("Two models in one residual stream", introduction, sections)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def write(options: ReportOptions, given: dict, *, quiet: bool = False) -> tuple[Path, Tables]:

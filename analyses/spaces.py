@@ -6,32 +6,30 @@ nats). Experiment B of the latent-merging paper (OpenReview ocEoHCrezd): table "
 latents lie nearer the midpoint and nearer the host than weights, as published for 7B models, here too.
 """
 
-import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, computed_field
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, computed_field, model_validator
 
 from analyses import similarity
 from analyses.command_line import (
     Figure,
     OutputOptions,
     Tables,
-    config_in,
+    analysis_main,
     one_line_errors,
-    parse_config,
-    run_and_draw,
 )
 from analyses.compositions import compositions
-from analyses.inputs import fingerprints
+from analyses.inputs import fingerprints_of, note_models, recipe_sources
 from analyses.similarity import SimilarityConfig, middle
 from figures import plot_output_divergence, plot_similarity_by_layer
 from figures.interval_line import NORMAL_95
-from lm_merge.recipe import Recipe, Source
+from lm_merge.recipe import Recipe, Source, Tolerance
 from lm_merge.records import Run
 
 COMPARED = ("midness", "cka_biased_host_merged", "cka_debiased_host_merged")
@@ -51,8 +49,23 @@ class SpacesConfig(BaseModel):
     donors: tuple[Source, ...] = Field(
         default=("tiny-thinker",), description="the other models; similarity is to the first"
     )
+    base: Source | None = Field(
+        default=None, description="common ancestor, for the operator task_vector"
+    )
+    donor_weights: tuple[float, ...] | None = Field(
+        default=None, description="the donors' parts of alpha, equal if None"
+    )
     layers: tuple[int, ...] = Field(
         default=(3,), description="latents: blocks whose resid_post is merged, from 0"
+    )
+    positions: Literal["all", "last"] = Field(
+        default="all", description="latents: which tokens are merged and measured, as in a recipe"
+    )
+    donor_stream: Literal["pure", "coupled"] = Field(
+        default="pure", description="latents: as in a recipe"
+    )
+    accept: tuple[Tolerance, ...] = Field(
+        default=(), description="differences between the models that are accepted"
     )
     operators: tuple[str, ...] = Field(
         default=("lerp", "slerp"), description="of latents and of weights alike"
@@ -73,11 +86,21 @@ class SpacesConfig(BaseModel):
     dtype: str | None = Field(default=None, description="torch dtype; None: the checkpoint's")
     seed: int = Field(default=0, description="of the bundled questions")
 
+    @model_validator(mode="after")
+    def _base_for_its_operator(self) -> "SpacesConfig":
+        if ("task_vector" in self.operators) != (self.base is not None):
+            raise ValueError(
+                f"base={self.base!r} and operators={list(self.operators)}: base, the common ancestor, "
+                "is for task_vector, which needs it; give both or neither"
+            )
+        return self
+
     @computed_field
     @property
     def inputs(self) -> dict[str, str | None]:
         """Fingerprints of the files that go in, so that a run is found again only for the same."""
-        return fingerprints(next(recipes(self)), self.prompts)
+        sources = (source for recipe in recipes(self) for source in recipe_sources(recipe))
+        return fingerprints_of(sources, self.prompts)
 
 
 def recipes(config: SpacesConfig) -> Iterator[Recipe]:
@@ -85,13 +108,22 @@ def recipes(config: SpacesConfig) -> Iterator[Recipe]:
     common: dict[str, Any] = {
         "host": config.host,
         "donors": config.donors,
+        "donor_weights": config.donor_weights,
         "alpha": config.alphas[0],
     }
+    of_latents: dict[str, Any] = {
+        "layers": config.layers,
+        "positions": config.positions,
+        "donor_stream": config.donor_stream,
+        "accept": config.accept,
+    }
     for operator in config.operators:
-        yield Recipe(space="latents", operator=operator, layers=config.layers, **common)
-        yield Recipe(space="weights", operator=operator, **common)
+        base = config.base if operator == "task_vector" else None
+        of_operator = {"operator": operator, "base": base, **common}
+        yield Recipe(space="latents", **of_latents, **of_operator)
+        yield Recipe(space="weights", **of_operator)
     for method in config.methods:
-        yield Recipe(space="logits", operator=method, **common)
+        yield Recipe(space="logits", operator=method, accept=config.accept, **common)
 
 
 def run(config: SpacesConfig, record: Run | None = None, *, quiet: bool = True) -> Tables:
@@ -101,14 +133,10 @@ def run(config: SpacesConfig, record: Run | None = None, *, quiet: bool = True) 
     found = []
     for recipe in recipes(config):
         merges = compositions(recipe, config.alphas, device=config.device, dtype=config.dtype)
-        if record is not None:
-            record.update(
-                device=str(merges.host.device),
-                dtype=str(merges.host.dtype).removeprefix("torch."),
-                models=merges.models,
-                seeds=(config.seed,),
-                notes=merges.notes,
-            )
+        note_models(record, merges, seeds=(config.seed,))
+        # a merge of whole models has no positions: it is measured where the latent merge is
+        measured = merges.recipe.model_copy(update={"positions": config.positions})
+        merges = replace(merges, recipe=measured)
         batches = similarity.prompt_batches(merges.host, prompts_config)
         found.append(similarity.tables_of(merges, batches, quiet=quiet))
     tables = {"similarity": pd.DataFrame()} | similarity.side_by_side(found)
@@ -194,19 +222,16 @@ class SpacesOptions(SpacesConfig, OutputOptions):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line: measure (or find the finished run), draw, save, say where."""
-    options, given = parse_config(
-        SpacesOptions, argv, prog="python -m analyses.spaces", description=__doc__ or ""
-    )
-    config = config_in(options, SpacesConfig)
-    folder, tables = run_and_draw(
+    analysis_main(
         "spaces",
-        config,
-        given,
-        output=options,
+        SpacesOptions,
+        SpacesConfig,
+        argv,
         run=partial(run, quiet=False),
-        draw=partial(draw, config=config),
+        draw=draw,
+        summary=lambda tables: summary(tables["direction"]),
+        description=__doc__,
     )
-    sys.stdout.write(f"{summary(tables['direction'])}\ntables and figures: {folder}\n")
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ from transformers.utils.logging import disable_progress_bar
 from analyses.command_line import (
     OutputOptions,
     Tables,
+    anew,
     config_in,
     one_line_errors,
     parse_config,
@@ -111,7 +112,11 @@ def analysis_of(name: str) -> tuple[type[BaseModel], Callable[..., Tables]]:
     """Configuration class and `run` of the analysis by that name."""
     known = analysis_names()
     if name not in known:
-        raise ValueError(f"analysis={name!r} is unknown; choose from {', '.join(known)}")
+        raise ValueError(
+            f"analysis={name!r} is unknown; choose from {', '.join(known)}, or write "
+            f"analyses/{name}.py with a function `run(config, record, *, ...)` at its top level, "
+            "config and record being its only positional arguments"
+        )
     run = importlib.import_module(f"analyses.{name}").run
     config, *_ = inspect.signature(run, eval_str=True).parameters.values()
     return config.annotation, run
@@ -150,7 +155,7 @@ def run(config: SweepConfig, record: Run, *, options: SweepOptions, quiet: bool 
         outcomes = sweep(
             config.analysis,
             configs,
-            function,
+            anew(function, fresh=options.fresh),
             root=options.runs,
             executor=executor,
             retries=options.retries,

@@ -13,8 +13,10 @@ from hostile_endpoint import HostileEndpoint, serving
 from analyses import answers as answering
 from analyses import comparison, comparison_systems
 from analyses.comparison import ComparisonConfig
-from analyses.comparison_systems import default_systems, opposed
-from lm_merge.records import start_run
+from analyses.comparison_systems import default_systems, opposed, sources_of
+from analyses.comparison_tables import tables_of
+from lm_merge.recipe import ModelSource
+from lm_merge.records import config_hash, read_record, start_run
 
 compose_module = import_module("lm_merge.spaces.compose")
 MERGE = {
@@ -278,8 +280,103 @@ def test_comparisons_that_come_along_are_valid():
         ({"pairs": (("host", "nobody"),)}, r"unknown systems \['nobody'\]"),
         ({"seeds": (1, 1)}, "holds a seed twice"),
         ({"operators": ("dare",)}, "lerp"),
+        ({"split": "gpt"}, "give questions, too"),
+        ({"systems": {}, "operators": ("task_vector",)}, "give both or neither"),
     ],
 )
 def test_bad_configurations_say_what_is_wrong(change, message):
     with pytest.raises(ValueError, match=message):
         ComparisonConfig(**{**SMALL, **change})
+
+
+def test_default_systems_keep_how_streams_are_merged():
+    config = ComparisonConfig(
+        base="tiny-instruct",
+        donors=("tiny-thinker", "tiny-coder"),
+        donor_weights=(0.9, 0.1),
+        operators=("lerp", "task_vector"),
+        positions="last",
+        donor_stream="coupled",
+        accept=("rope",),
+    )
+    systems = config.named_systems()
+    latent, weights, logits = (
+        systems[f"{one}"] for one in ("latents task_vector", "weights task_vector", "logits soft")
+    )
+    assert (latent.positions, latent.donor_stream) == ("last", "coupled")
+    assert (latent.base, weights.base, systems["latents lerp"].base) == (
+        *("tiny-instruct", "tiny-instruct", None),
+    )
+    assert {one.donor_weights for one in (latent, weights, logits)} == {(0.9, 0.1)}
+    assert latent.accept == logits.accept == ("rope",)
+    assert ("latents task_vector", "weights task_vector") in opposed(systems)
+
+
+def test_an_edited_recipe_file_makes_another_run(tmp_path):
+    path = tmp_path / "merge.yaml"
+    hashes = set()
+    for alpha in (0.25, 0.5):
+        path.write_text(json.dumps({**MERGE, "donors": ["tiny-thinker"], "layers": [3],
+                                    "alpha": alpha}))  # fmt: skip
+        config = ComparisonConfig(systems={"host": "tiny-instruct", "merge": str(path)})
+        assert config.inputs[str(path)] is not None
+        hashes.add(config_hash(config))
+    assert len(hashes) == 2
+
+
+def test_two_revisions_of_a_model_are_two_sources():
+    sources = [ModelSource(model="some/model", revision=name) for name in ("old", "new")]
+    assert sources_of(dict(zip("ab", sources, strict=True))) == sources
+
+
+def test_fresh_answers_again(tmp_path, capsys, monkeypatch):
+    spoken = []
+    plain = answering.reply_in_batches
+
+    def counted(*arguments, **options):
+        for batch in plain(*arguments, **options):
+            spoken.append(batch)
+            yield batch
+
+    monkeypatch.setattr(answering, "reply_in_batches", counted)
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"systems": {"a": "tiny-instruct", "b": "tiny-coder"}}))
+    words = ["--config", str(config), "--runs", str(tmp_path), "--seeds", "[0]"]
+    words += ["--n_per_category", "1"]
+    for fresh, expected in (("false", 2), ("false", 2), ("true", 4)):
+        comparison.main([*words, "--fresh", fresh])
+        assert len(spoken) == expected
+
+
+def test_answers_say_which_models_spoke(tmp_path):
+    weights = {key: MERGE[key] for key in ("host", "donors", "operator", "alpha")}
+    systems = {"latents": MERGE, "weights": {"space": "weights", **weights}}
+    config = ComparisonConfig(systems=systems, seeds=(0,), n_per_category=1)
+    with start_run("comparison", config, root=tmp_path) as record:
+        comparison.run(config, record)
+    records = [read_record(folder) for folder in tmp_path.glob("*-answers-*")]
+    assert len(records) == 2
+    for one in records:
+        names = {Path(name).name for name in one.models}
+        assert {name.removeprefix("tiny-") for name in names} == {"instruct", "thinker"}
+        assert (one.device, one.dtype) == ("cpu", "float32")
+
+
+def test_a_system_that_never_lost_costs_the_strengths_only(tmp_path, tables):
+    answers = tables["answers"].assign(right=lambda one: (one.system == "host").astype(float))
+    found, notes = tables_of(answers, ComparisonConfig(**SMALL))
+    assert set(found) == {"answers", "accuracy", "win_rates"}
+    assert any(
+        note.startswith("no table of strengths: nothing outside the group (host)") for note in notes
+    )
+
+
+def test_answers_cut_off_are_noted_and_printed(tmp_path):
+    config = ComparisonConfig(**SMALL | {"max_new_tokens": 2, "seeds": (0,)})
+    with start_run("comparison", config, root=tmp_path) as record:
+        found = comparison.run(config, record)
+    assert any("cut off at max_new_tokens" in note for note in record.record.notes)
+    line = comparison.summary(found).splitlines()[-1]
+    assert line.startswith("answers cut off at max_new_tokens")
+    share = 100 * found["answers"].query("system == 'donor'").truncated.mean()
+    assert f"donor {share:.0f} %" in line

@@ -17,7 +17,7 @@ from analyses import judge
 from analyses.judge_config import JudgeConfig
 from lm_merge import cli
 from lm_merge.evaluation import judgebench
-from lm_merge.records import read_record
+from lm_merge.records import read_record, start_run
 
 PAIRS = Path(__file__).parents[1] / "evaluation" / "judgebench" / "pairs.jsonl"
 RECIPES = Path(__file__).parents[2] / "recipes" / "judging"
@@ -129,6 +129,32 @@ def test_a_replayed_judge_beside_another_gives_their_agreement(tmp_path):
     assert agreement["first", "label"] == agreement["first", "stub"] == 0.5
     figures = dict((name, figure) for name, figure, _ in judge.draw(tables))
     assert set(figures) == {"judge_consistency", "judge_agreement"}
+
+
+def test_judgments_lie_beside_the_record_and_fresh_ones_are_made_anew(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where ./runs would be
+    data = many_pairs(tmp_path / "pairs.jsonl", 3)
+    endpoint = HostileEndpoint(knows_the_answer)
+    with serving(endpoint) as url:
+        settings = {"base_url": url, "model": "stub", "api_key_env": None}
+        config = JudgeConfig.model_validate({"data": str(data), "endpoint": settings})
+        for _ in range(2):  # the second goes on from the first's judgments, as a sweep's cell does
+            with start_run("judge", config, root=tmp_path / "elsewhere") as record:
+                judge.run(config, record)
+        n_asked = sum(Counter(endpoint.served).values())
+        assert n_asked == 2 * 3
+        words = ["--data", str(data), *endpoint_options(url), "--runs", "elsewhere"]
+        judge.main([*words, "--fresh", "true"])
+        assert sum(Counter(endpoint.served).values()) == 2 * n_asked
+        (out, _) = sorted((tmp_path / "elsewhere" / "judgments").glob("*.jsonl"), key=len_of_name)
+        with pytest.raises(ValueError, match="holds judgments, which fresh does not take over"):
+            judge.main([*words, "--fresh", "true", "--out", str(out)])
+    assert not (tmp_path / "runs").exists()
+    assert (tmp_path / "elsewhere" / "judge_cache.sqlite").exists()
+
+
+def len_of_name(path: Path) -> int:
+    return len(path.name)
 
 
 def test_an_estimate_asks_nobody_and_gives_its_formulas(tmp_path, capsys):

@@ -9,6 +9,7 @@ import pytest
 from analyses import paper, report
 from analyses.experiments import EXPERIMENTS
 from lm_merge import Recipe
+from lm_merge.recipe import ModelSource
 from lm_merge.records import read_record
 
 SMALL = ("similarity", "tokens")
@@ -78,3 +79,40 @@ def test_recipe_decides_what_is_merged(tmp_path: Path) -> None:
     page = paper.write(options(tmp_path, experiments=("tokens",), recipe=recipe), {})
     gate = pd.read_parquet(page.parent / "tokens_gate.parquet")
     assert set(gate.layer) == {5}
+
+
+def test_what_an_experiment_cannot_represent_stops_the_paper_before_anything_runs(
+    tmp_path: Path,
+) -> None:
+    recipe = tmp_path / "two.yaml"
+    schedule = {3: 0.25, 5: 0.75}
+    Recipe(host="tiny-instruct", donors=("tiny-thinker",), layers=schedule).save(recipe)
+    with pytest.raises(ValueError, match=r"experiment 'comparison' cannot.*\[tokens\]"):
+        paper.write(options(tmp_path, experiments=("comparison", "tokens"), recipe=recipe), {})
+    Recipe(host="tiny-instruct", donors=("tiny-thinker", "tiny-coder"), layers={3: 0.5}).save(
+        recipe
+    )
+    with pytest.raises(ValueError, match="experiment 'curvature' cannot.*one donor's stream"):
+        paper.write(options(tmp_path, experiments=("curvature", "tokens"), recipe=recipe), {})
+    assert not list(tmp_path.glob("*-paper-*"))
+
+
+def test_two_experiments_with_one_name_of_a_figure_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = EXPERIMENTS["tokens"]
+    monkeypatch.setitem(EXPERIMENTS, "again", tokens)
+    with pytest.raises(ValueError, match="'figure token_probabilities' comes from two experiments"):
+        paper.write(options(tmp_path, experiments=("tokens", "again")), {})
+
+
+def test_sizes_reach_the_experiments_and_sources_are_named_plainly(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    host = ModelSource(model="tiny-instruct", dtype="float32")
+    Recipe(host=host, donors=("tiny-thinker",), layers={3: 0.5}).save(recipe)
+    page = paper.write(
+        options(tmp_path, experiments=("tokens",), recipe=recipe, max_new_tokens=2), {}
+    )
+    assert "Host tiny-instruct, donors" in page.read_text()
+    (folder,) = tmp_path.glob("*-tokens-*")
+    assert read_record(folder).config_resolved["max_new_tokens"] == 2

@@ -16,6 +16,7 @@ def test_the_report_is_one_page_with_all_figures_and_true_numbers(tmp_path):
     path, tables = report.write(report.ReportOptions(**SMALL, runs=tmp_path), {}, quiet=True)
     html = path.read_text()
     assert html.count('class="plotly-graph-div') == 12
+    assert "Block 7: K_g median" in html  # a capital at the start, and only there
     assert not re.search(r"<(script|link|img)[^>]*(src|href)=", html)
     grid = {"layerwise", "signal_ranks"}
     curvature = {"curvature", "curvature_tokens", "curvature_strip", "curvature_correlations"}
@@ -59,6 +60,26 @@ def test_the_generate_command_takes_every_space_and_a_model_alone(tmp_path, caps
     for source in (str(recipe), "tiny-instruct"):
         cli.main(["generate", source, '["What is the capital of Norway?"]'])
         assert capsys.readouterr().out == "Oslo\n"
+
+
+def test_recipes_of_other_spaces_keep_what_they_have_a_place_for():
+    config = report.ReportConfig(
+        donors=("tiny-thinker", "tiny-coder"),
+        donor_weights=(0.9, 0.1),
+        accept=("rope",),
+        donor_stream="coupled",
+        positions="last",
+    )
+    recipes = report.other_recipes(config)
+    assert {one.donor_weights for one in recipes.values()} == {(0.9, 0.1)}
+    for one in recipes.values():
+        assert one.accept == (() if one.space == "weights" else ("rope",))
+        if one.space == "latents":
+            assert (one.positions, one.donor_stream) == ("last", "coupled")
+    by_block = {"donor_weights": {3: (0.5, 0.5)}, "donors": config.donors}
+    with pytest.raises(ValueError, match="parts by block are for space 'latents'"):
+        report.ReportConfig(**by_block)
+    assert report.ReportConfig(**by_block, other_spaces=False, beside=()).donor_weights
 
 
 RECIPE = "host: tiny-instruct\ndonors: [tiny-thinker]\n"

@@ -9,10 +9,11 @@ from pydantic import BaseModel
 
 from analyses import similarity, sweep
 from lm_merge import cli
-from lm_merge.records import read_record
+from lm_merge.records import config_hash, read_record
+from lm_merge.sweeps import CellOutcome
 
 PROJECT = Path(__file__).parents[2]
-BASE = {"n_prompts": 4, "alphas": [0.5], "layers": [3]}
+BASE = {"n_prompts": 4, "alphas": [0.5], "layers": [3], "beside": []}
 GRID = {"operator": ["lerp", "slerp"], "layers": [[3], [5]]}
 
 
@@ -98,7 +99,7 @@ def test_options_override_the_file_and_dashes_will_do(tmp_path, capsys):
     ("content", "options", "message"),
     [
         ({"analysis": "similarty", "grid": {}}, [], "'similarty' is unknown; choose from "),
-        ({"analysis": "command_line", "grid": {}}, [], "'command_line' is unknown"),
+        ({"analysis": "command_line", "grid": {}}, [], "a function `run(config, record, *, ...)`"),
         ({"grid": {"operatr": ["lerp"]}}, [], "has no 'operatr'"),
         ({"grid": {"n_prompts": [4, 0]}}, [], "greater than 0"),
         ({"grid": {"operator": []}}, [], "at least one value"),
@@ -136,5 +137,33 @@ def test_every_analysis_can_be_swept():
     assert not {"sweep", "command_line", "errors"} & set(sweep.analysis_names())
 
 
-def test_the_status_stays_below_those_that_shells_use():
-    assert sweep.MAX_STATUS < 125
+def test_the_status_of_many_failures_stays_below_those_that_shells_use(
+    tmp_path, capsys, monkeypatch
+):
+    def all_fail(analysis, configs, function, **given):
+        return [CellOutcome(config_hash(one), "failed", None, "ValueError: no") for one in configs]
+
+    monkeypatch.setattr(sweep, "sweep", all_fail)
+    grid = {"seed": list(range(130))}
+    options = sweep.SweepOptions(analysis="similarity", base=BASE, grid=grid, runs=tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        sweep.execute(options, {})
+    assert stopped.value.code == sweep.MAX_STATUS < 125
+    assert "130 of 130 cells failed" in capsys.readouterr().err
+
+
+def test_fresh_reaches_what_an_analysis_goes_on_from(tmp_path, monkeypatch):
+    given = []
+
+    def all_found(analysis, configs, function, **options):
+        given.append(function)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep, "sweep", all_found)
+    for analysis, fresh in (("comparison", True), ("comparison", False), ("similarity", True)):
+        grid = {"seeds": [[0]]} if analysis == "comparison" else {"seed": [0]}
+        options = sweep.SweepOptions(analysis=analysis, grid=grid, runs=tmp_path, fresh=fresh)
+        with pytest.raises(KeyboardInterrupt):
+            sweep.execute(options, {})
+    takes_since = [getattr(function, "keywords", {}).keys() == {"since"} for function in given]
+    assert takes_since == [True, False, False]
