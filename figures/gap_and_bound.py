@@ -1,6 +1,5 @@
 """The gap of each token's loss against the bound on it, on logarithmic axes."""
 
-import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -18,9 +17,10 @@ LOWEST = 1e-4  # nats; less is float error
 def plot_gap_and_bound(table: pd.DataFrame, alpha: float | None = None) -> go.Figure:
     """Gap over bound, one point a token; colour is the block; the dashed line is where they are equal.
 
-    Reads `layer`, `alpha`, `gap_nats` and `bound_nats`, at one `alpha` (None: the middle one). Gaps that
-    are not positive, where the merge loses no more than the line between its ends, have no place on
-    a logarithmic axis; the subtitle counts them.
+    Reads `layer`, `alpha`, `gap_nats` and `bound_nats`, at one `alpha` (None: the middle one). The
+    subtitle counts what is not shown: gaps that are not positive, where the merge loses no more than
+    the line between its ends and which have no place on a logarithmic axis; what is below 1e-4 nats
+    or five decades below the largest; and points thinned out.
     """
     require_columns(table, COLUMNS)
     alphas = sorted(distinct(table, "alpha"))
@@ -28,7 +28,13 @@ def plot_gap_and_bound(table: pd.DataFrame, alpha: float | None = None) -> go.Fi
     rows = table.loc[table["alpha"] == alpha]
     if rows.empty:
         raise ValueError(f"alpha={alpha} is not in the table; it has {alphas}")
-    shown = rows.loc[(rows["gap_nats"] > LOWEST) & (rows["bound_nats"] > LOWEST)]
+    positive = rows.loc[(rows["gap_nats"] > 0) & (rows["bound_nats"] > 0)]
+    shown = positive.loc[(positive["gap_nats"] > LOWEST) & (positive["bound_nats"] > LOWEST)]
+    axes = {column: log_axis(shown[column]) for column in ("bound_nats", "gap_nats")}
+    if len(shown):
+        ends = {column: 10 ** axis["range"][0] for column, axis in axes.items()}
+        inside = [shown[column] >= end for column, end in ends.items()]
+        shown = shown.loc[inside[0] & inside[1]]
     step = -(-len(shown) // MOST_POINTS) or 1
     figure = go.Figure()
     layers = sorted(distinct(rows, "layer"))
@@ -46,20 +52,25 @@ def plot_gap_and_bound(table: pd.DataFrame, alpha: float | None = None) -> go.Fi
             )
         )
     if len(shown):
-        ends = shown[["gap_nats", "bound_nats"]].to_numpy()
-        line = [float(ends.min()), float(ends.max())]
+        values = shown[["gap_nats", "bound_nats"]].to_numpy()
+        line = [float(values.min()), float(values.max())]
         style = {"color": GREY, "dash": "dash", "width": 1.5}
         figure.add_scatter(x=line, y=line, mode="lines", line=style, name="gap = bound")
-    below = int((rows["gap_nats"] <= 0).sum())
     title = "bound ½ α(1−α) K<sub>g</sub> |d − h|² (nats)"
-    figure.update_xaxes(title_text=title, **log_axis(shown["bound_nats"]))
-    figure.update_yaxes(title_text="gap (nats)", **log_axis(shown["gap_nats"]))
-    share = f"{np.round(100 * below / len(rows), 1):g} %"
+    figure.update_xaxes(title_text=title, **axes["bound_nats"])
+    figure.update_yaxes(title_text="gap (nats)", **axes["gap_nats"])
+    n_drawn = sum(len(shown.loc[shown["layer"] == layer].iloc[::step]) for layer in layers)
+    reasons = {
+        "without a positive gap and bound": len(rows) - len(positive),
+        "too small for the axes": len(positive) - len(shown),
+        "thinned out evenly": len(shown) - n_drawn,
+    }
+    counts = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items() if count)
     apply_template(
         figure,
         title=f"What merging costs and what it could cost, α = {alpha:g}",
-        subtitle=f"n = {len(rows):,} (token, block) pairs, {share} of them without a positive gap, "
-        f"not shown<br>gap: loss of the merge above the line between both ends"
-        + (f" · every {step}th point drawn" if step > 1 else ""),
+        subtitle=f"n = {len(rows):,} (token, block) pairs, {len(rows) - n_drawn:,} not shown"
+        + (f": {counts}" if counts else "")
+        + "<br>gap: loss of the merge above the line between both ends",
     )
     return add_bottom_legend(figure, plot_height=PLOT_HEIGHT, top=122)

@@ -82,8 +82,9 @@ def test_gaps_are_drawn_against_bounds_with_the_identity(tokens):
     figure = plot_gap_and_bound(tokens)  # the middle of two alphas is the upper one
     assert figure.layout.title.text.endswith("α = 0.5")
     of_alpha = tokens[tokens.alpha == 0.5]
-    share = round(100 * (of_alpha.gap_nats <= 0).mean(), 1)
-    assert f"n = 60 (token, block) pairs, {share:g} %" in figure.layout.title.subtitle.text
+    n_not_positive = (of_alpha.gap_nats <= 0).sum()
+    subtitle = figure.layout.title.subtitle.text
+    assert f"{n_not_positive} not shown: {n_not_positive} without a positive gap" in subtitle
     *blocks, identity = figure.data
     assert [trace.name for trace in blocks] == ["block 3", "block 7"]
     assert sum(len(trace.x) for trace in blocks) == (of_alpha.gap_nats > 1e-4).sum()
@@ -93,6 +94,30 @@ def test_gaps_are_drawn_against_bounds_with_the_identity(tokens):
         plot_gap_and_bound(tokens, alpha=0.9)
 
 
+def test_every_point_that_is_not_drawn_is_counted_with_its_reason(tokens):
+    of_alpha = tokens[tokens.alpha == 0.5].index
+    tokens["gap_nats"] = 0.5
+    tokens.loc[of_alpha[:2], "gap_nats"] = [0.0, -0.1]
+    tokens.loc[of_alpha[2:4], ["gap_nats", "bound_nats"]] = [[5e-5, 1.0], [5e-5, 5e-5]]
+    tokens.loc[of_alpha[4:6], ["gap_nats", "bound_nats"]] = [[2e-4, 1.0], [500.0, 600.0]]
+    figure = plot_gap_and_bound(tokens)
+    assert (
+        "60 (token, block) pairs, 5 not shown: 2 without a positive gap and bound, "
+        "3 too small for the axes<br>" in figure.layout.title.subtitle.text
+    )
+    lowest = [10 ** axis.range[0] for axis in (figure.layout.xaxis, figure.layout.yaxis)]
+    drawn = [point for one in figure.data[:2] for point in zip(one.x, one.y, strict=True)]
+    assert len(drawn) == 55
+    assert all(x >= lowest[0] and y >= lowest[1] for x, y in drawn)
+
+
+def test_points_thinned_out_are_counted(tokens, monkeypatch):
+    monkeypatch.setattr("figures.gap_and_bound.MOST_POINTS", 25)
+    figure = plot_gap_and_bound(tokens.assign(gap_nats=0.5))
+    assert sum(len(trace.x) for trace in figure.data[:2]) == 20
+    assert "40 not shown: 40 thinned out evenly" in figure.layout.title.subtitle.text
+
+
 def test_tightness_shows_the_last_block_beside_the_earlier_ones(tokens):
     tokens.loc[tokens.index[1], "bound_nats"] = 1e-6
     figure = plot_tightness(tokens)
@@ -100,6 +125,17 @@ def test_tightness_shows_the_last_block_beside_the_earlier_ones(tokens):
     assert sum(len(trace.x) for trace in figure.data) == 59
     assert "1 with a bound below float error left out" in figure.layout.title.subtitle.text
     assert min(map(min, (trace.x for trace in figure.data))) >= -1
+
+
+def test_a_broken_bound_is_drawn_in_the_last_bin_and_counted(tokens):
+    tokens.loc[tokens.index[[1, 3, 5]], ["gap_nats", "bound_nats"]] = [[9, 1], [1.5, 1], [-9, 1]]
+    figure = plot_tightness(tokens)
+    bins, values = figure.data[0].xbins, np.concatenate([trace.x for trace in figure.data])
+    assert ((values >= bins.start) & (values < bins.end)).all()
+    assert (values >= bins.end - bins.size).sum() == 2
+    assert figure.layout.xaxis.range[1] >= bins.end
+    subtitle = figure.layout.title.subtitle.text
+    assert "first bin: 1 of −1 and less · last bin: 2 of 1.1 and more" in subtitle
 
 
 def test_the_strip_leaves_convex_tokens_blank_and_shows_white_space(tokens):
