@@ -6,24 +6,30 @@ from plotly.subplots import make_subplots
 
 from figures.columns import count_phrase, distinct, require_columns, require_one_row_per
 from figures.legend import add_bottom_legend
-from figures.template import BLACK, apply_template, operator_color
+from figures.template import BLACK, BLUE, VERMILLION, apply_template
 
 COLUMNS = (
-    "system", "opponent", "category", "operator", "judge", "win_rate", "low", "high", "win_frac",
+    "system", "opponent", "category", "judge", "win_rate", "low", "high", "win_frac",
     "tie_frac", "loss_frac", "n", "worst_half_width", "judge_accuracy_pct",
 )  # fmt: skip
-TIE_COLOR, LOSS_COLOR = "#DADCE0", "#80868B"
+# blue, grey and hatched: told apart with any colour vision, and in a grey print
+MARKERS = {
+    "won": {"color": BLUE},
+    "tied": {"color": "#DADCE0"},
+    "lost": {"color": "#FFFFFF", "pattern": {"shape": "/", "size": 6, "fgcolor": VERMILLION}},
+}
+SHARES = {"won": "win_frac", "tied": "tie_frac", "lost": "loss_frac"}
 BAR_HEIGHT, PANEL_GAP = 26, 48  # pixels
 
 
 def plot_win_rates(table: pd.DataFrame) -> go.Figure:
     """One panel a pair of systems, one bar a category: won, tied, lost, in percent of the pairs.
 
-    Reads `system`, `opponent`, `category`, `operator` (its colour), `win_frac`, `tie_frac` and
-    `loss_frac` (both orders agree; they sum to 1), `win_rate` with `low` and `high` (95 % interval;
-    all in [0, 1]), `n` (pairs of answers), `worst_half_width` (of a share at that many questions),
-    `judge` and `judge_accuracy_pct`. A diamond marks the win
-    rate, in which a tie counts half; above 50 % the system is ahead. An undefined rate (NaN) has none.
+    Reads `system`, `opponent`, `category`, `win_frac`, `tie_frac` and `loss_frac` (both orders agree;
+    they sum to 1), `win_rate` with `low` and `high` (95 % interval; all in [0, 1]), `n` (pairs of
+    answers), `worst_half_width` (of a share at that many questions), `judge` and
+    `judge_accuracy_pct`. A diamond marks the win rate, in which a tie counts half; above 50 % the
+    system is ahead. An undefined rate (NaN) has none.
     """
     require_columns(table, COLUMNS)
     require_one_row_per(table, ["system", "opponent", "category"])
@@ -55,25 +61,19 @@ def _rows_of(table: pd.DataFrame, pair: tuple[str, str]) -> pd.DataFrame:
 
 
 def _panel(rows: pd.DataFrame, *, in_legend: bool) -> list[go.Bar | go.Scatter]:
-    color = operator_color(distinct(rows, "operator")[0])
-    parts = (
-        ("won", "win_frac", color),
-        ("tied", "tie_frac", TIE_COLOR),
-        ("lost", "loss_frac", LOSS_COLOR),
-    )
     labels = [f"{name} ({n:,})" for name, n in zip(rows["category"], rows["n"], strict=True)]
     bars = [
         go.Bar(
             y=labels,
             x=100 * rows[column],
             orientation="h",
-            marker={"color": shade},
+            marker=MARKERS[name],
             name=name,
             legendgroup=name,
             showlegend=in_legend,
             hovertemplate=f"{name} %{{x:.1f}} %",
         )
-        for name, column, shade in parts
+        for name, column in SHARES.items()
     ]
     rate = 100 * rows["win_rate"]
     diamond = go.Scatter(

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from figures import plot_accuracy_forest, plot_win_rates
+from figures.template import BLUE
 
 
 @pytest.fixture
@@ -54,7 +55,6 @@ def test_bars_add_up_and_the_diamond_carries_its_interval(rates):
     assert len(figure.data) == 2 * 4
     won, tied, lost, rate = figure.data[:4]
     assert list(won.x + tied.x + lost.x) == pytest.approx([100, 100])
-    assert won.marker.color != figure.data[4].marker.color  # one colour an operator
     assert rate.x[0] == pytest.approx(60)
     assert (rate.error_x.array[0], rate.error_x.arrayminus[0]) == pytest.approx((10, 10))
     assert list(won.y) == ["Math (60)", "Overall (60)"]
@@ -65,6 +65,17 @@ def test_bars_add_up_and_the_diamond_carries_its_interval(rates):
         "<b>latents slerp</b> against weights slerp",
         "<b>latents lerp</b> against weights lerp",
     ]
+
+
+def test_won_tied_and_lost_look_the_same_in_every_panel_and_unlike_each_other(rates):
+    rates["operator"] = rates.operator.map({"slerp": "", "lerp": "ties"})  # none with a colour
+    bars = [one for one in plot_win_rates(rates).data if one.type == "bar"]
+    looks = {one.name: set() for one in bars}
+    for one in bars:
+        looks[one.name].add((one.marker.color, one.marker.pattern.shape))
+    assert [len(of_name) for of_name in looks.values()] == [1, 1, 1]
+    assert len(set.union(*looks.values())) == 3
+    assert {one.marker.color for one in bars if one.name == "won"} == {BLUE}
 
 
 def test_a_judges_own_accuracy_stands_beside_its_rates(rates):
