@@ -28,14 +28,6 @@ OTHER_OPERATOR_COLOR, OTHER_SPACE_DASH = GREY, "longdashdot"
 
 # For a quantity in [0, 1]: light to dark, so that it also survives a grey print.
 SEQUENTIAL_SCALE = [[0.0, "#FBF7E4"], [0.3, "#8CC9A1"], [0.65, "#1F7A8C"], [1.0, "#2A1B4F"]]
-# For a signed quantity: blue below, white at 0, vermillion above; use with `cmid=0`.
-DIVERGING_SCALE = [
-    [0.0, "#00507D"],
-    [0.25, SKY],
-    [0.5, "#FFFFFF"],
-    [0.75, "#EE9A5B"],
-    [1.0, "#A34700"],
-]
 # For lines on white: the light end has still a contrast of 3 to 1.
 LINE_SCALE = [[0.0, "#7C9A1C"], [0.35, "#00876C"], [0.7, "#1C4E80"], [1.0, "#2E0F45"]]
 
@@ -67,7 +59,6 @@ TEMPLATE = go.layout.Template(
         "colorscale": {
             "sequential": SEQUENTIAL_SCALE,
             "sequentialminus": SEQUENTIAL_SCALE,
-            "diverging": DIVERGING_SCALE,
         },
         "xaxis": _AXIS,
         "yaxis": _AXIS,
