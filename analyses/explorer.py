@@ -92,15 +92,11 @@ class MergeExplorer:
         answer = merge.generate(tokens, max_new_tokens=self.max_new_tokens, do_sample=False)
         self.text.value = self.host.tokenizer.decode(answer[0, tokens.shape[1] :])
         logits = {
-            "host": self._native(self.host, tokens),
-            "donor": self._native(self.donor, tokens),
+            "host": self.host(tokens),
+            "donor": self.donor(tokens),
             "merged": merge(tokens),
         }
         self._draw(self._table(logits))
-
-    def _native(self, model: HookedLM, tokens: Tensor) -> Tensor:
-        native: Any = model.native
-        return native(tokens.to(model.device), use_cache=False).logits
 
     def _table(self, logits: dict[str, Tensor]) -> pd.DataFrame:
         n_tokens = min(len(self.host.tokenizer), *(one.shape[-1] for one in logits.values()))

@@ -5,7 +5,8 @@ position from the last prompt token on their next-token distributions stand side
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 import torch
@@ -24,6 +25,7 @@ from analyses.command_line import (
 )
 from analyses.inputs import fingerprints, models_of
 from figures import plot_gate_by_token, plot_next_tokens, plot_token_probabilities
+from figures.token_text import visible
 from lm_merge.recipe import Recipe, Source
 from lm_merge.records import Run
 from lm_merge.spaces import LatentMerge
@@ -58,8 +60,6 @@ def run(config: TokensConfig, record: Run | None = None) -> Tables:
     """Tables "tokens", "next_tokens" and "gate" of `token_tables`."""
     recipe = Recipe(**{key: getattr(config, key) for key in Recipe.model_fields})
     merge = compose_latents(recipe, device=config.device, dtype=config.dtype)
-    if not isinstance(merge, LatentMerge):
-        raise ValueError(f"space={config.space!r}: the per-token view is of space 'latents'")
     if record is not None:
         record.update(
             device=str(merge.host.device),
@@ -85,7 +85,7 @@ def token_tables(merge: LatentMerge, text: Tensor, n_prompt: int, *, top_k: int)
     words = [merge.host.tokenizer.decode(token) for token in text[0]]
     with merge.recording() as record:
         logits = {"merged": merge(text)}
-    logits = {"host": _native(host, text), "donor": _native(donor, text), **logits}
+    logits = {"host": host(text), "donor": donor(text), **logits}
     n_tokens = min(len(host.tokenizer), *(one.shape[-1] for one in logits.values()))
     log_probs = {
         name: one[0, n_prompt - 1 :, :n_tokens].double().log_softmax(-1).cpu()
@@ -106,25 +106,47 @@ def next_token_table(
     log_probs: Mapping[str, Float[Tensor, "pos n_tokens"]],
     positions: Sequence[int],
     words: Sequence[str],
-    decode: object,
+    decode: Callable[[int], str],
     top_k: int,
 ) -> pd.DataFrame:
-    """The likeliest next tokens of every system with their probability under each of them."""
-    rows = []
-    for index, (position, word) in enumerate(zip(positions, words, strict=True)):
-        likeliest = [one[index].topk(top_k).indices.tolist() for one in log_probs.values()]
-        for candidate in dict.fromkeys(token for tokens in likeliest for token in tokens):
-            for system, one in log_probs.items():
-                rows.append(
-                    {
-                        "position": position,
-                        "token": word,
-                        "system": system,
-                        "candidate": decode(candidate),  # pyright: ignore[reportCallIssue]
-                        "probability": float(one[index, candidate].exp()),
-                    }
-                )
-    return pd.DataFrame(rows)
+    """The likeliest next tokens of every system with their probability under each of them.
+
+    `candidate` is the token's text; tokens that would read alike (parts of a character, say) have
+    their ids behind it.
+    """
+    likeliest = {
+        position: list(
+            dict.fromkeys(
+                token
+                for one in log_probs.values()
+                for token in one[index].topk(top_k).indices.tolist()
+            )
+        )
+        for index, position in enumerate(positions)
+    }
+    labels = _labels({token for tokens in likeliest.values() for token in tokens}, decode)
+    return pd.DataFrame(
+        {
+            "position": position,
+            "token": word,
+            "system": system,
+            "candidate": labels[candidate],
+            "probability": float(one[index, candidate].exp()),
+        }
+        for index, (position, word) in enumerate(zip(positions, words, strict=True))
+        for candidate in likeliest[position]
+        for system, one in log_probs.items()
+    )
+
+
+def _labels(tokens: set[int], decode: Callable[[int], str]) -> dict[int, str]:
+    """Text of each token, with `#id` behind it where a figure would show another one the same."""
+    texts = {token: decode(token) for token in tokens}
+    times = Counter(map(visible, texts.values()))
+    return {
+        token: text if times[visible(text)] == 1 else f"{text}#{token}"
+        for token, text in texts.items()
+    }
 
 
 def _followed(
@@ -148,10 +170,6 @@ def _followed(
                 }
             )
     return pd.DataFrame(rows)
-
-
-def _native(model: object, tokens: Tensor) -> Tensor:
-    return model.native(tokens.to(model.device), use_cache=False).logits  # pyright: ignore
 
 
 def draw(tables: Tables) -> list[Figure]:

@@ -58,3 +58,13 @@ def test_no_block_chosen_is_said(explorer: MergeExplorer) -> None:
     explorer.layers.value = ()
     assert explorer.text.value == "choose at least one block"
     assert explorer.show().children
+
+
+def test_tokens_that_decode_to_the_same_text_have_a_bar_each(
+    explorer: MergeExplorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(explorer.host.tokenizer, "decode", lambda _: "\ufffd")
+    explorer.alpha.value = 0.25
+    labels = explorer.bars.data[0].x
+    assert len(labels) == len(set(labels)) >= explorer.top_k
+    assert all(label.startswith("\ufffd#") for label in labels)

@@ -6,6 +6,7 @@ import torch
 
 import lm_merge as lm
 from analyses import tokens
+from figures import plot_next_tokens
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,20 @@ def test_every_candidate_has_its_probability_under_every_system(tables: dict) ->
     assert (sizes == 3).all()
     totals = tables["next_tokens"].groupby(["position", "system"]).probability.sum()
     assert (totals <= 1 + 1e-6).all()
+
+
+def test_candidates_that_read_alike_carry_their_ids() -> None:
+    texts = ["\ufffd", "a", "\ufffd", " ", "·", ""]  # a space is shown as a dot
+    log_probs = {name: torch.randn(2, 6).log_softmax(-1) for name in ("host", "donor", "merged")}
+    table = tokens.next_token_table(log_probs, [4, 5], ["x", "y"], texts.__getitem__, 6)
+    of_first = table[(table.position == 4) & (table.system == "host")]
+    wanted = {"\ufffd#0": 0, "a": 1, "\ufffd#2": 2, " #3": 3, "·#4": 4, "": 5}
+    assert set(of_first.candidate) == set(wanted)
+    for row in of_first.itertuples():
+        place = wanted[row.candidate]
+        assert row.probability == pytest.approx(float(log_probs["host"][0, place].exp()))
+    figure = plot_next_tokens(table)
+    assert len(set(figure.data[0].y)) == 6
 
 
 def test_gate_table_holds_alpha_at_the_merged_block(tables: dict) -> None:
