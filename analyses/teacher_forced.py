@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from figures.interval_line import NORMAL_95
+from lm_merge.evaluation.intervals import NORMAL_95
 from lm_merge.metrics import ClusteredMean, MinibatchCKA, arc_ratio, midness
 from lm_merge.models import HookedLM
 from lm_merge.models.tail import RecordedPass, Tail

@@ -4,6 +4,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from figures.columns import count_phrase, distinct, require_columns, require_one_row_per
+from figures.interval_bars import interval_bars
 from figures.legend import add_bottom_legend
 from figures.template import apply_template, system_colors
 
@@ -55,17 +56,10 @@ def _category_labels(table: pd.DataFrame) -> dict[str, str]:
 
 
 def _dots(rows: pd.DataFrame, labels: dict[str, str], system: str, color: str) -> go.Scatter:
-    percent = 100 * rows["accuracy_frac"]
     return go.Scatter(
         x=[labels[category] for category in rows["category"]],
-        y=percent,
-        error_y={
-            "array": 100 * rows["high"] - percent,
-            "arrayminus": percent - 100 * rows["low"],
-            "symmetric": False,
-            "thickness": 2,
-            "width": 0,
-        },
+        y=100 * rows["accuracy_frac"],
+        error_y=interval_bars(rows, "accuracy_frac", scale=100) | {"thickness": 2},
         customdata=rows["n"],
         mode="markers",
         marker={"color": color, "size": 9},

@@ -5,6 +5,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from figures.columns import count_phrase, distinct, require_columns, require_one_row_per
+from figures.interval_bars import interval_bars
 from figures.legend import add_bottom_legend
 from figures.template import BLACK, GREY, apply_template, operator_color
 
@@ -71,19 +72,11 @@ def _panel_title(table: pd.DataFrame, category: str) -> str:
 
 
 def _dots(rows: pd.DataFrame, space: str, *, in_legend: bool) -> go.Scatter:
-    percent = 100 * rows["accuracy_frac"]
     colors = [operator_color(name) if name else BLACK for name in rows["operator"]]
     return go.Scatter(
         y=rows["system"],
-        x=percent,
-        error_x={
-            "array": 100 * rows["high"] - percent,
-            "arrayminus": percent - 100 * rows["low"],
-            "symmetric": False,
-            "thickness": 1.5,
-            "width": 0,
-            "color": GREY,
-        },
+        x=100 * rows["accuracy_frac"],
+        error_x=interval_bars(rows, "accuracy_frac", scale=100) | {"color": GREY},
         customdata=rows["n"],
         mode="markers",
         marker={"color": colors, "size": 9, "symbol": SYMBOLS.get(space, "cross")},

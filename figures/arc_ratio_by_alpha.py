@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from figures.axes import value_range
 from figures.columns import count_phrase, distinct, require_columns, require_one_row_per
 from figures.interval_line import interval_line
 from figures.legend import add_bottom_legend, legend_names
+from figures.panel_grid import panel_grid
 from figures.template import GREY, LINE_SCALE, apply_template, level_colors, space_dash
 
 COLUMNS = ("layer", "alpha", "operator", "space", "metric", "value", "standard_error", "n")
@@ -32,19 +32,9 @@ def plot_arc_ratio_by_alpha(table: pd.DataFrame, layers: Sequence[int] | None = 
     rows = rows if layers is None else _only_layers(rows, layers)
     require_one_row_per(rows, ["space", "operator", "layer", "alpha"])
     operators = distinct(rows, "operator")
-    n_columns = min(2, len(operators))
-    n_rows = -(-len(operators) // n_columns)
-    plot_height = PANEL_HEIGHT * n_rows + PANEL_GAP * (n_rows - 1)
-    figure = make_subplots(
-        rows=n_rows,
-        cols=n_columns,
-        subplot_titles=[f"<b>{name}</b>" for name in operators] if len(operators) > 1 else None,
-        horizontal_spacing=0.13,
-        vertical_spacing=PANEL_GAP / plot_height,
-    )
-    figure.update_annotations(font_size=13)
-    for place, operator in enumerate(operators):
-        where = {"row": place // n_columns + 1, "col": place % n_columns + 1}
+    titles = operators if len(operators) > 1 else [""]
+    figure, places, plot_height = panel_grid(titles, panel_height=PANEL_HEIGHT, gap=PANEL_GAP)
+    for operator, where in zip(operators, places, strict=True):
         _draw_panel(figure, rows.loc[rows["operator"] == operator], rows, where)
     if len(blocks := distinct(rows, "layer")) > MOST_LAYERS_IN_LEGEND:
         figure.add_trace(_layer_scale(blocks), row=1, col=1)

@@ -4,11 +4,12 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from figures.axes import block_axis, log_axis
 from figures.columns import count_phrase, distinct, require_columns, require_one_row_per
+from figures.interval_bars import interval_bars
 from figures.legend import add_bottom_legend, legend_names
+from figures.panel_grid import panel_grid
 from figures.template import BLUE, GREEN, VERMILLION, apply_template
 
 COLUMNS = ("layer", "alpha", "metric", "statistic", "value", "low", "high", "n")
@@ -47,18 +48,10 @@ def plot_curvature_by_layer(table: pd.DataFrame) -> go.Figure:
         known = ", ".join(panel.metric for panel in PANELS)
         raise ValueError(f"no row without alpha is of a metric drawn here: {known}")
     require_one_row_per(rows, ["layer", "metric", "statistic"])
-    n_rows = (len(panels) + 1) // 2
-    height = PANEL_HEIGHT * n_rows + PANEL_GAP * (n_rows - 1)
-    figure = make_subplots(
-        rows=n_rows,
-        cols=min(2, len(panels)),
-        subplot_titles=[f"<b>{panel.title}</b>" for panel in panels],
-        horizontal_spacing=0.13,
-        vertical_spacing=PANEL_GAP / height,
+    figure, places, height = panel_grid(
+        [panel.title for panel in panels], panel_height=PANEL_HEIGHT, gap=PANEL_GAP
     )
-    figure.update_annotations(font_size=13)
-    for place, panel in enumerate(panels):
-        where: dict[str, Any] = {"row": place // 2 + 1, "col": place % 2 + 1}
+    for panel, where in zip(panels, places, strict=True):
         of_panel = rows.loc[rows["metric"] == panel.metric]
         for statistic in STYLES:
             points = of_panel.loc[of_panel["statistic"] == statistic].sort_values("layer")
@@ -91,14 +84,12 @@ def plot_curvature_by_layer(table: pd.DataFrame) -> go.Figure:
 
 def _line(points: pd.DataFrame, statistic: str, *, log: bool) -> go.Scatter:
     color, dash = STYLES[statistic]
-    below = points["value"] - points["low"].clip(lower=points["value"] / 10 if log else None)
-    above = points["high"] - points["value"]
-    bars = {"array": above.fillna(0.0), "arrayminus": below.fillna(0.0)}
+    low = points["low"].clip(lower=points["value"] / 10 if log else None)
     return go.Scatter(
         x=points["layer"],
         y=points["value"],
         customdata=points["n"],
-        error_y={"type": "data", "symmetric": False, **bars, "width": 0, "thickness": 1.5},
+        error_y=interval_bars(points.assign(low=low)),
         mode="lines+markers",
         marker={"size": 5},
         line={"color": color, "dash": dash, "width": 2},

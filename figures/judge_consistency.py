@@ -5,6 +5,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from figures.columns import count_phrase, distinct, require_columns, require_one_row_per
+from figures.interval_bars import interval_bars
 from figures.legend import add_bottom_legend
 from figures.template import GREY, apply_template, system_colors
 
@@ -57,17 +58,10 @@ def plot_judge_consistency(table: pd.DataFrame) -> go.Figure:
 
 
 def _dots(rows: pd.DataFrame, judge: str, color: str, in_legend: bool) -> go.Scatter:
-    percent = 100 * rows["value"]
     return go.Scatter(
         x=rows["category"],
-        y=percent,
-        error_y={
-            "array": 100 * rows["high"] - percent,
-            "arrayminus": percent - 100 * rows["low"],
-            "symmetric": False,
-            "thickness": 2,
-            "width": 0,
-        },
+        y=100 * rows["value"],
+        error_y=interval_bars(rows, scale=100) | {"thickness": 2},
         customdata=rows["n"],
         mode="markers",
         marker={"color": color, "size": 9},

@@ -1,13 +1,12 @@
 """A quantity over blocks, one panel an alpha, one line an operator, with intervals."""
 
-from typing import Any
-
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from figures.axes import block_axis
 from figures.columns import count_phrase, distinct, require_columns, require_one_row_per
+from figures.interval_bars import interval_bars
 from figures.layer_metrics import grid_note, rows_of
 from figures.legend import add_bottom_legend
 from figures.template import apply_template, operator_color, space_dash
@@ -81,7 +80,7 @@ def _line(points: pd.DataFrame, *, shift: float) -> go.Scatter:
         x=points["layer"].astype(float) + shift,
         y=points["value"],
         customdata=points[["layer", "low", "high", "n"]],
-        error_y=_bars(points),
+        error_y=interval_bars(points),
         mode="lines+markers",
         marker={"size": 5},
         connectgaps=False,
@@ -92,7 +91,7 @@ def _line(points: pd.DataFrame, *, shift: float) -> go.Scatter:
 def _level(points: pd.DataFrame, *, start: float, end: float) -> go.Scatter:
     """A level line from the first block to a little beyond the last one, where its bar stands."""
     (point,) = points.to_dict("records")
-    bars = _bars(points)
+    bars = interval_bars(points)
     bars |= {side: [0.0, *bars[side]] for side in ("array", "arrayminus")}
     return go.Scatter(
         x=[start, end],
@@ -102,10 +101,3 @@ def _level(points: pd.DataFrame, *, start: float, end: float) -> go.Scatter:
         mode="lines",
         hovertemplate="whole models<br>" + HOVER,
     )
-
-
-def _bars(points: pd.DataFrame) -> dict[str, Any]:
-    above = (points["high"] - points["value"]).astype(float).fillna(0.0).tolist()
-    below = (points["value"] - points["low"]).astype(float).fillna(0.0).tolist()
-    sides = {"array": above, "arrayminus": below}
-    return {"type": "data", "symmetric": False, **sides, "width": 0, "thickness": 1.5}

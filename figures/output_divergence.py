@@ -5,9 +5,9 @@ import plotly.graph_objects as go
 
 from figures.axes import value_range
 from figures.columns import count_phrase, distinct, require_columns, require_one_row_per
-from figures.interval_line import NORMAL_95
 from figures.legend import add_bottom_legend
 from figures.template import apply_template, operator_color, space_dash
+from lm_merge.evaluation.intervals import NORMAL_95
 
 COLUMNS = ("alpha", "operator", "space", "metric", "value", "standard_error", "n")
 MARKERS = ("circle", "square", "diamond", "triangle-up", "cross")

@@ -5,6 +5,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from figures.columns import count_phrase, distinct, require_columns, require_one_row_per
+from figures.interval_bars import interval_bars
 from figures.template import BLUE, GREY, apply_template
 
 COLUMNS = ("signal", "outcome", "alpha", "spearman", "low", "high", "n")
@@ -39,14 +40,12 @@ def plot_signal_ranks(table: pd.DataFrame) -> go.Figure:
     figure.update_annotations(font_size=13)
     for column, outcome in enumerate(outcomes, start=1):
         points = rows.loc[rows["outcome"] == outcome].set_index("signal").loc[signals]
-        bars = {"array": points["high"] - points["spearman"], "width": 0, "thickness": 1.5}
-        bars["arrayminus"] = points["spearman"] - points["low"]
         figure.add_trace(
             go.Scatter(
                 x=points["spearman"],
                 y=signals,
                 customdata=points["n"],
-                error_x={"type": "data", "symmetric": False, **bars},
+                error_x=interval_bars(points, "spearman"),
                 mode="markers",
                 marker={"size": 8, "color": BLUE},
                 showlegend=False,

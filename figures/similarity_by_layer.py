@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from figures.axes import block_axis, value_range
 from figures.columns import count_phrase, distinct, require_columns, require_one_row_per
 from figures.interval_line import interval_line
 from figures.legend import add_bottom_legend, legend_names
+from figures.panel_grid import panel_grid
 from figures.template import (
     GREY,
     apply_template,
@@ -62,20 +62,13 @@ def plot_similarity_by_layer(
         raise ValueError(f"no row of the column metric is one of those drawn here: {known}")
     drawn = table.loc[table["metric"].isin([panel.metric for panel in panels])]
     require_one_row_per(drawn, ["metric", "space", "operator", "alpha", "layer"])
-    n_rows = (len(panels) + 1) // 2
-    plot_height = PANEL_HEIGHT * n_rows + PANEL_GAP * (n_rows - 1)
-    figure = make_subplots(
-        rows=n_rows,
-        cols=min(2, len(panels)),
-        subplot_titles=[f"<b>{panel.title}</b>" for panel in panels],
-        horizontal_spacing=0.13,
-        vertical_spacing=PANEL_GAP / plot_height,
+    figure, places, plot_height = panel_grid(
+        [panel.title for panel in panels], panel_height=PANEL_HEIGHT, gap=PANEL_GAP
     )
-    figure.update_annotations(font_size=13)
     styles = _line_styles(drawn)
-    for place, panel in enumerate(panels):
+    for panel, where in zip(panels, places, strict=True):
         rows = drawn.loc[drawn["metric"] == panel.metric]
-        _draw_panel(figure, rows, styles, panel.unit, {"row": place // 2 + 1, "col": place % 2 + 1})
+        _draw_panel(figure, rows, styles, panel.unit, where)
     _mark_blocks(figure, merged_layers)
     title, subtitle = _captions(drawn, merged_layers)
     apply_template(figure, title=title, subtitle=subtitle)

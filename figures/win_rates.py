@@ -5,6 +5,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from figures.columns import count_phrase, distinct, require_columns, require_one_row_per
+from figures.interval_bars import interval_bars
 from figures.legend import add_bottom_legend
 from figures.template import BLACK, BLUE, VERMILLION, apply_template
 
@@ -75,18 +76,11 @@ def _panel(rows: pd.DataFrame, *, in_legend: bool) -> list[go.Bar | go.Scatter]:
         )
         for name, column in SHARES.items()
     ]
-    rate = 100 * rows["win_rate"]
     diamond = go.Scatter(
         y=labels,
-        x=rate,
-        error_x={
-            "array": 100 * rows["high"] - rate,
-            "arrayminus": rate - 100 * rows["low"],
-            "symmetric": False,
-            "thickness": 2,
-            "width": 4,
-            "color": BLACK,
-        },
+        x=100 * rows["win_rate"],
+        error_x=interval_bars(rows, "win_rate", scale=100)
+        | {"thickness": 2, "width": 4, "color": BLACK},
         mode="markers",
         cliponaxis=False,
         marker={

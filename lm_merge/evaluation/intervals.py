@@ -7,6 +7,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import binomtest, bootstrap, norm
 
+NORMAL_95 = 1.96  # standard errors on each side of a mean that hold 95 % of a normal distribution
+
 
 def wilson_interval(n_right: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval for a share n_right / n, both ends in [0, 1]; (0, 1) for n = 0.
