@@ -12,7 +12,6 @@ two are measured both and agree to rounding. Each block alone is a run of its ow
 (`--layers '[20]'`), so a grid over blocks resumes block by block.
 """
 
-import sys
 from collections.abc import Sequence
 from functools import partial
 from itertools import chain
@@ -28,14 +27,12 @@ from analyses.command_line import (
     Figure,
     OutputOptions,
     Tables,
-    config_in,
+    analysis_main,
     one_line_errors,
-    parse_config,
     progress,
-    run_and_draw,
 )
 from analyses.compositions import Compositions, compositions
-from analyses.inputs import fingerprints, models_of
+from analyses.inputs import fingerprints, note_models
 from analyses.signals import SignalMeans, rank_correlations
 from analyses.teacher_forced import CellScores, run_texts, where
 from analyses.text_choice import batches, prompt_batches
@@ -148,14 +145,7 @@ def run(config: LayerwiseConfig, record: Run | None = None, *, quiet: bool = Tru
         )
         for recipe in config.recipes_beside(USUAL_BESIDE)
     ]
-    if record is not None:
-        record.update(
-            device=str(merge.host.device),
-            dtype=str(merge.host.dtype).removeprefix("torch."),
-            models=models_of(merge),
-            seeds=(config.seed,),
-            notes=merge.notes,
-        )
+    note_models(record, merge, seeds=(config.seed,))
     scores = CellScores(grid.cells, [one for merges in beside for one in wholes_of(merges)])
     for texts in progress(batches(merge.host, config, n=config.n_texts), "texts", quiet=quiet):
         spoken = chain.from_iterable(speak(merges, texts) for merges in beside)
@@ -257,19 +247,16 @@ class LayerwiseOptions(LayerwiseConfig, OutputOptions):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line: measure (or find the finished run), draw, save, say where."""
-    options, given = parse_config(
-        LayerwiseOptions, argv, prog="python -m analyses.layerwise", description=__doc__ or ""
-    )
-    config = config_in(options, LayerwiseConfig)
-    folder, tables = run_and_draw(
+    analysis_main(
         "layerwise",
-        config,
-        given,
-        output=options,
+        LayerwiseOptions,
+        LayerwiseConfig,
+        argv,
         run=partial(run, quiet=False),
-        draw=draw,
+        draw=lambda tables, config: draw(tables),
+        summary=lambda tables: summary(tables["layerwise"]),
+        description=__doc__,
     )
-    sys.stdout.write(f"{summary(tables['layerwise'])}\ntables and figures: {folder}\n")
 
 
 if __name__ == "__main__":

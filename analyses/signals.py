@@ -14,15 +14,14 @@ merged block, and F(x) = KL(host || host's later blocks, norm and head run from 
 """
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
-from scipy.stats import rankdata, spearmanr
 from torch import Tensor
 
+from analyses.rank_correlation import rank_correlation
 from analyses.teacher_forced import NextTokens, Texts, estimate, run_texts
 from lm_merge.geometry import angle
 from lm_merge.metrics import ClusteredMean
@@ -35,7 +34,6 @@ SIGNALS = (*CHEAP, *BY_LAYER, "kl_prompt")
 BASELINES = ("alpha", "layer")
 OUTCOMES = ("loss_answer", "loss", "kl_host", "accuracy")
 N_NODES = 17  # points t at which the curvature is looked at
-N_RESAMPLES = 1000
 
 
 class SignalMeans:
@@ -145,28 +143,6 @@ def rank_correlations(
                 pair = pair[np.isfinite(pair).all(axis=1)]
                 rows.append(
                     {"signal": signal, "outcome": outcome, "alpha": alpha}
-                    | _spearman(pair, generator)
+                    | rank_correlation(pair, generator)
                 )
     return pd.DataFrame(rows)
-
-
-def _spearman(pairs: np.ndarray, generator: np.random.Generator) -> dict[str, float]:
-    n = len(pairs)
-    if n < 3 or (np.ptp(pairs, axis=0) == 0).any():
-        nan = float("nan")
-        return {"spearman": nan, "low": nan, "high": nan, "p_value": nan, "n": n}
-    found: Any = spearmanr(pairs[:, 0], pairs[:, 1])
-    drawn = pairs[generator.integers(n, size=(N_RESAMPLES, n))]
-    ranks = rankdata(drawn, axis=1)
-    ranks -= ranks.mean(axis=1, keepdims=True)
-    scale = np.sqrt((ranks**2).sum(axis=1).prod(axis=1))
-    defined = scale > 0  # a resample may hold one value only
-    values = (ranks[..., 0] * ranks[..., 1]).sum(axis=1)[defined] / scale[defined]
-    low, high = np.quantile(values, [0.025, 0.975])
-    return {
-        "spearman": float(found.statistic),
-        "low": float(low),
-        "high": float(high),
-        "p_value": float(found.pvalue),
-        "n": n,
-    }

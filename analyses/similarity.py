@@ -10,7 +10,6 @@ Experiment B of the latent-merging paper (OpenReview ocEoHCrezd); `python -m ana
 several operators and says whether it comes out as published.
 """
 
-import sys
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -28,14 +27,12 @@ from analyses.command_line import (
     Figure,
     OutputOptions,
     Tables,
-    config_in,
+    analysis_main,
     one_line_errors,
-    parse_config,
     progress,
-    run_and_draw,
 )
 from analyses.compositions import Compositions, compositions, compositions_of
-from analyses.inputs import fingerprints
+from analyses.inputs import fingerprints, note_models
 from analyses.output_divergence import output_table
 from analyses.text_choice import in_parts, lines_of, questions_in_turn
 from figures import (
@@ -231,14 +228,7 @@ def run(
         own = compositions(recipe_of(config), config.alphas, **options)
     else:
         own = compositions_of(merge, config.alphas)
-    if record is not None:
-        record.update(
-            device=str(own.host.device),
-            dtype=str(own.host.dtype).removeprefix("torch."),
-            models=own.models,
-            seeds=(config.seed,),
-            notes=own.notes,
-        )
+    note_models(record, own, seeds=(config.seed,))
     batches = prompt_batches(own.host, config)
     tables = tables_of(own, batches, quiet=quiet)
     found = [tables]
@@ -348,19 +338,16 @@ class SimilarityOptions(SimilarityConfig, OutputOptions):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line: measure (or find the finished run), draw, save, say where."""
-    options, given = parse_config(
-        SimilarityOptions, argv, prog="python -m analyses.similarity", description=__doc__ or ""
-    )
-    config = config_in(options, SimilarityConfig)
-    folder, tables = run_and_draw(
+    analysis_main(
         "similarity",
-        config,
-        given,
-        output=options,
+        SimilarityOptions,
+        SimilarityConfig,
+        argv,
         run=partial(run, quiet=False),
-        draw=partial(draw, merged_layers=tuple(config.layers or ())),
+        draw=lambda tables, config: draw(tables, tuple(config.layers or ())),
+        summary=summary,
+        description=__doc__,
     )
-    sys.stdout.write(f"{summary(tables)}\ntables and figures: {folder}\n")
 
 
 def summary(tables: Tables) -> str:
