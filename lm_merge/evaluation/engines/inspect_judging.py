@@ -1,6 +1,6 @@
 """Two responses before a judge in Inspect AI: the same prompt, parser and retry as `judges`."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from inspect_ai.model import (
@@ -10,6 +10,7 @@ from inspect_ai.model import (
     ChatMessageUser,
     GenerateConfig,
     Model,
+    ModelUsage,
 )
 
 from lm_merge.evaluation.judges import Decision, Game, JudgePrompt, decision_value, flipped
@@ -25,16 +26,26 @@ _MESSAGES = {
     "assistant": ChatMessageAssistant,
 }
 GREEDY = GenerateConfig(temperature=0.0)
+TooLong = Literal["error", "no_verdict"]  # what to do with a game that does not fit the context
 
 
 async def judge_game(
-    judge: Model, game: Game, prompt: JudgePrompt, drop_thoughts: bool
+    judge: Model, game: Game, prompt: JudgePrompt, drop_thoughts: bool, too_long: TooLong = "error"
 ) -> "GameJudgment":
-    """A judge's verdict on one game, asked to go on once where its reply holds no label."""
+    """A judge's verdict on one game, asked to go on once where its reply holds no label.
+
+    Raises ValueError for a game that leaves no room for a reply, unless too_long is "no_verdict".
+    """
     control_tokens = getattr(judge.api, "control_tokens", ())
     talk = Conversation(prompt.messages(game, control_tokens), drop_thoughts)
+    about = {"judge_model": str(judge), "template": prompt.name}
     while not talk.finished:
         output = await judge.generate(as_messages(talk.messages), config=GREEDY)
+        if output.stop_reason == "model_length" and not output.completion:
+            if not talk.replies:
+                _require_allowed(too_long, judge, output.usage)
+                about["not_asked"] = "the prompt leaves no room for a reply in the model's context"
+            break
         usage = output.usage
         talk.hear(
             Reply(
@@ -43,14 +54,39 @@ async def judge_game(
                 usage.output_tokens if usage else None,
             )
         )
-    return talk.judged(judge_model=str(judge), template=prompt.name)
+    return talk.judged(**about)
 
 
 async def judge_both_orders(
-    judge: Model, game: Game, prompt: JudgePrompt, drop_thoughts: bool
+    judge: Model, game: Game, prompt: JudgePrompt, drop_thoughts: bool, too_long: TooLong = "error"
 ) -> list["GameJudgment"]:
     """The game as it stands, then with the responses swapped."""
-    return [await judge_game(judge, one, prompt, drop_thoughts) for one in (game, game.swapped())]
+    return [
+        await judge_game(judge, one, prompt, drop_thoughts, too_long)
+        for one in (game, game.swapped())
+    ]
+
+
+def _require_allowed(too_long: TooLong, judge: Model, usage: ModelUsage | None) -> None:
+    if too_long == "error":
+        n_tokens = "" if usage is None else f" of {usage.input_tokens} tokens"
+        raise ValueError(
+            f"the prompt{n_tokens} leaves no room for a reply in the context of {judge}; give a "
+            "shorter template (-T template=FILE), or -T too_long=no_verdict, which counts such games "
+            "as without verdict"
+        )
+
+
+def answer_text(judged: list["GameJudgment"]) -> str:
+    """Both verdicts in words: "A>B, swapped no verdict"."""
+    first, second = (one.decision or "no verdict" for one in judged)
+    return f"{first}, swapped {second}"
+
+
+def replies_text(judged: list["GameJudgment"]) -> str:
+    """What the judge said in both orders, to be read in a viewer."""
+    replies = [one.judgment.get("not_asked") or one.judgment["response"] for one in judged]
+    return "First order:\n\n{}\n\nSwapped:\n\n{}".format(*replies)
 
 
 def both_decisions(judged: list["GameJudgment"]) -> tuple[Decision | None, Decision | None]:

@@ -6,7 +6,7 @@
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from inspect_ai import Task, task
 from inspect_ai.dataset import MemoryDataset, Sample
@@ -36,11 +36,13 @@ def judgebench(
     template: str | None = None,
     system_template: str | None = None,
     drop_thoughts: bool = False,
+    too_long: Literal["error", "no_verdict"] = "error",
 ) -> Task:
     """JudgeBench with the model as judge: both orders, official accuracy.
 
     source, split: as in `lm_merge.evaluation.judgebench.load_pairs`. template, system_template:
-    files with the judge's prompt. drop_thoughts: read the verdict only after `</think>`. accuracy is
+    files with the judge's prompt. drop_thoughts: read the verdict only after `</think>`. too_long: a
+    game that leaves no room for a reply is an error, or counts as one without verdict. accuracy is
     the official one as a share; its standard error is clustered by question. "judged" in the
     scores' metadata is the pair in the official schema (`write_judged`).
     """
@@ -62,26 +64,33 @@ def judgebench(
     ]
     return Task(
         dataset=MemoryDataset(samples, name="judgebench", location=str(source)),
-        solver=_judge_pair(load_prompt(template, system_template), drop_thoughts),
+        solver=_judge_pair(load_prompt(template, system_template), drop_thoughts, too_long),
         scorer=official(),
     )
 
 
-def _judge_pair(prompt: Any, drop_thoughts: bool) -> Solver:
-    from lm_merge.evaluation.engines.inspect_judging import judge_both_orders
+def _judge_pair(
+    prompt: Any, drop_thoughts: bool, too_long: Literal["error", "no_verdict"]
+) -> Solver:
+    from lm_merge.evaluation.engines.inspect_judging import (
+        answer_text,
+        judge_both_orders,
+        replies_text,
+    )
     from lm_merge.evaluation.judgebench import JudgedPair, Judgment, Pair
 
     @solver(name="judge_both_orders")
     def both_orders() -> Solver:
         async def solve(state: TaskState, generate: Generate) -> TaskState:
             judge, pair = get_model(), Pair.model_validate(state.metadata["pair"])
-            judged = await judge_both_orders(judge, pair.game(), prompt, drop_thoughts)
+            judged = await judge_both_orders(judge, pair.game(), prompt, drop_thoughts, too_long)
             games = [Judgment(judgment=one.judgment, decision=one.decision) for one in judged]
             whole = JudgedPair.model_validate(
                 {**pair.model_dump(), "judge_name": str(judge), "judgments": games}
             )
             state.metadata["judged"] = whole.model_dump()
-            state.output.completion = "\n---\n".join(str(one.decision) for one in judged)
+            state.output.completion = replies_text(judged)
+            state.metadata["verdicts"] = answer_text(judged)
             return state
 
         return solve
@@ -102,10 +111,10 @@ def official() -> Scorer:
         from lm_merge.evaluation.judgebench import JudgedPair, is_correct
 
         pair = JudgedPair.model_validate(state.metadata["judged"])
-        first, second = (one.decision for one in pair.judgments)
         return Score(
             value=CORRECT if is_correct(pair) else INCORRECT,
-            answer=f"{first}, swapped {second}",
+            answer=state.metadata["verdicts"],
+            explanation=state.output.completion,
             metadata={"judged": pair.model_dump()},
         )
 
@@ -132,13 +141,14 @@ def pairwise(
     template: str | None = None,
     system_template: str | None = None,
     drop_thoughts: bool = False,
+    too_long: Literal["error", "no_verdict"] = "error",
 ) -> Task:
     """The model against the role "opponent", judged by the role "judge" in both orders.
 
     source: JSONL with a `question` in each line, such as JudgeBench's; each question counts once. u
     is the win rate with ties as halves; see `lm_merge.evaluation.pairwise`. Equal replies tie
-    unasked. Standard errors are over questions; a judge's own accuracy says what they are worth:
-    run `judgebench` with it.
+    unasked. too_long: as in `judgebench`, of the judge's games. Standard errors are over questions;
+    a judge's own accuracy says what they are worth: run `judgebench` with it.
     """
     from lm_merge.evaluation.engines.inspect_judging import load_prompt
 
@@ -150,7 +160,7 @@ def pairwise(
             location=str(source),
         ),
         solver=[generate(), _opponent_answers()],
-        scorer=judged_pairwise(load_prompt(template, system_template), drop_thoughts),
+        scorer=judged_pairwise(load_prompt(template, system_template), drop_thoughts, too_long),
     )
 
 
@@ -166,14 +176,18 @@ def _opponent_answers() -> Solver:
 
 
 @scorer(metrics={rate: [mean(), stderr()] for rate in RATES})
-def judged_pairwise(prompt: Any, drop_thoughts: bool) -> Scorer:
+def judged_pairwise(
+    prompt: Any, drop_thoughts: bool, too_long: Literal["error", "no_verdict"] = "error"
+) -> Scorer:
     """Rates of the model's replies against the opponent's, from both orders."""
 
     async def score(state: TaskState, target: Target) -> Score:
         from lm_merge.evaluation.engines.inspect_judging import (
+            answer_text,
             both_decisions,
             judge_both_orders,
             pairwise_values,
+            replies_text,
         )
         from lm_merge.evaluation.judges import Game
 
@@ -182,10 +196,11 @@ def judged_pairwise(prompt: Any, drop_thoughts: bool) -> Scorer:
         if reply == other:
             return Score(value=pairwise_values(("A=B", "A=B")), explanation="equal replies")
         game = Game(state.input_text, reply, other)
-        judged = await judge_both_orders(judge, game, prompt, drop_thoughts)
+        judged = await judge_both_orders(judge, game, prompt, drop_thoughts, too_long)
         return Score(
             value=pairwise_values(both_decisions(judged)),
-            answer=f"{judged[0].decision}, swapped {judged[1].decision}",
+            answer=answer_text(judged),
+            explanation=replies_text(judged),
             metadata={"judgments": [one.judgment for one in judged]},
         )
 

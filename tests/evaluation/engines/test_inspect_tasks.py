@@ -113,6 +113,22 @@ def test_judgebench_runs_on_a_recipe(tmp_path):
     assert any(one["response"] for one in asked)
 
 
+def test_games_beyond_the_context_are_an_error_or_without_verdict(tmp_path):
+    model = "lm_merge/tiny-instruct"  # its context is too short for the project's own prompt
+    [log] = inspect_ai.eval(judgebench(str(PAIRS)), model=model, limit=1, log_dir=str(tmp_path))
+    assert log.status == "error"
+    assert (
+        "leaves no room for a reply in the context of lm_merge/tiny-instruct" in log.error.message
+    )
+    log = log_of(judgebench(str(PAIRS), too_long="no_verdict"), model, tmp_path, limit=1)
+    [judged] = read_judged(write_judged(log, tmp_path / "judged.jsonl"))
+    assert [game.decision for game in judged.judgments] == [None, None]
+    assert all("no room" in game.judgment["not_asked"] for game in judged.judgments)
+    score = log.samples[0].scores["official"]
+    assert score.answer == "no verdict, swapped no verdict"
+    assert "no room" in score.explanation
+
+
 def test_pairwise_rates_are_those_of_the_judge_s_verdicts(tmp_path):
     questions = ["What is the capital of Norway?", "47+38 = ?", "12+9 = ?"]
     source = tmp_path / "questions.jsonl"
