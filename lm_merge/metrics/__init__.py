@@ -10,7 +10,6 @@ from lm_merge.metrics.curvature import (
     integral_gap_nats,
     k_g,
     k_g_closed_form,
-    norm_curvature,
 )
 from lm_merge.metrics.divergence import js_nats, kl_nats
 from lm_merge.metrics.jets import Jet, jet
@@ -41,5 +40,4 @@ __all__ = [
     "kl_nats",
     "linear_cka",
     "midness",
-    "norm_curvature",
 ]

@@ -76,7 +76,7 @@ def integral_gap_nats(
 ) -> Float[Tensor, "*tokens"]:
     r"""The same gap, $-\int G(\alpha, t) f''(t)\,dt$, from f'' at `gauss_legendre(n_points, alpha)`."""
     nodes, weights = gauss_legendre(n_points, alpha)
-    kernel = torch.minimum(nodes, torch.tensor(alpha)) * (1 - nodes.clamp(min=alpha))
+    kernel = nodes.clamp(max=alpha) * (1 - nodes.clamp(min=alpha))
     return -torch.tensordot((weights * kernel).to(second), second, dims=1)
 
 
@@ -98,22 +98,6 @@ def gap_bound_nats(
     return alpha * (1 - alpha) / 2 * k_g * sq_distance
 
 
-def norm_curvature(
-    x: Float[Tensor, "*batch d_model"], direction: Float[Tensor, "*batch d_model"]
-) -> Float[Tensor, "*batch 1"]:
-    r"""$|D^2 n(x)[v, v]|$ of $n(x) = \sqrt{D}\,x/|x|$ for the unit vector v along `direction`.
-
-    $\frac{\sqrt D}{|x|^2}\sqrt{4s - 3s^2}$, s the squared sine of the angle between v and x; largest,
-    $2/\sqrt3$ in place of the root, at s = 2/3, and 0 along x.
-    """
-    length = x.norm(dim=-1, keepdim=True)
-    cosine = (x * direction).sum(dim=-1, keepdim=True) / (
-        length * direction.norm(dim=-1, keepdim=True)
-    )
-    s = 1 - cosine.square()
-    return sqrt(x.shape[-1]) / length.square() * (s * (4 - 3 * s)).clamp(min=0).sqrt()
-
-
 def k_g_closed_form(
     states: Float[Tensor, "*batch d_model"],
     probabilities: Float[Tensor, "*batch d_vocab"],
@@ -130,10 +114,12 @@ def k_g_closed_form(
     $K_g$.
 
     Proof. $f''$ is a variance, not negative, plus $(p - e_y) \cdot W_U^T (\gamma \circ D^2 n[v, v])$,
-    at most $|\gamma \circ W_U(p - e_y)|$ times the largest `norm_curvature`. The norm's epsilon only
-    helps: with $n_\epsilon(x) = \sqrt D\,x/r$, $r^2 = |x|^2 + D\epsilon$, $q = |x|^2/r^2 \le 1$ and
-    $u = (x \cdot v)^2/r^2$, $|D^2 n_\epsilon[v,v]|^2 r^4/D = 8u - 12u^2 + q(1-3u)^2
-    \le 1 + 2u - 3u^2 \le 4/3$, and $r \ge |x|$.
+    at most $|\gamma \circ W_U(p - e_y)|$ times the largest $|D^2 n(x)[v, v]|$ over unit v. For
+    $n(x) = \sqrt D\,x/|x|$ that is $\frac{\sqrt D}{|x|^2}\sqrt{4s - 3s^2}$ with s the squared sine of
+    the angle between v and x: 0 along x and most, $2/\sqrt3$ in place of the root, at s = 2/3. The
+    norm's epsilon only helps: with $n_\epsilon(x) = \sqrt D\,x/r$, $r^2 = |x|^2 + D\epsilon$,
+    $q = |x|^2/r^2 \le 1$ and $u = (x \cdot v)^2/r^2$,
+    $|D^2 n_\epsilon[v,v]|^2 r^4/D = 8u - 12u^2 + q(1-3u)^2 \le 1 + 2u - 3u^2 \le 4/3$, and $r \ge |x|$.
 
     centred: LayerNorm is that norm after the projection P off the mean, $D^2(n \circ P)[v, v] =
     (D^2 n)(Px)[Pv, Pv]$ with $|Pv| \le |v|$; so the same holds with $|Px|$ for $|x|$. Its bias, and a

@@ -89,8 +89,10 @@ class _InJet(TwiceDifferentiable):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        if func is functional.linear and isinstance(args[1], nn.Parameter):
-            return _linear(*args, **(kwargs or {}))
+        if func is functional.linear:
+            weight = args[1] if len(args) > 1 else (kwargs or {}).get("weight")
+            if isinstance(weight, nn.Parameter):
+                return _linear(*args, **(kwargs or {}))
         return super().__torch_function__(func, types, args, kwargs)
 
 

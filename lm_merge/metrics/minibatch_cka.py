@@ -17,8 +17,9 @@ Pair = tuple[str, str]
 class CKAEstimate:
     """Debiased linear CKA: at most 1, about 0 for independent rows (may fall below).
 
-    standard_error: by leaving out what came with one update at a time, so tokens of one text never
-    stand on both sides; NaN for fewer than two such parts (n_parts).
+    standard_error: by leaving out, in turn, the groups that one update completed. Their first rows may
+    be left over from the update before, fewer than a group and 4, so that only a text at such a seam
+    has tokens on both sides; NaN for fewer than two such parts (n_parts).
     """
 
     value: float
@@ -62,7 +63,7 @@ class MinibatchCKA:
 
     def update(self, rows: Mapping[str, Float[Tensor, "n _"]]) -> None:
         """Add paired rows of every set; products are taken in float32 or the rows' wider dtype."""
-        self._held.append({name: rows[name].detach() for name in self.names})
+        self._held.append({name: rows[name].detach().clone() for name in self.names})
         self._n_updates += 1
         n_held = sum(len(part[self.names[0]]) for part in self._held)
         n_full = (n_held - FEWEST) // self.group_rows  # what stays is never too few for a group

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -28,5 +29,6 @@ class Steering:
         """The steered state, in the state's own dtype; at alpha 0 the tensor itself."""
         if self.alpha == 0:
             return state
-        delta = self.vectors[layer].to(state.device).float()
-        return (state.float() + self.alpha * delta).to(state.dtype)
+        wide = torch.promote_types(state.dtype, torch.float32)
+        delta = self.vectors[layer].to(state.device, wide)
+        return (state.to(wide) + self.alpha * delta).to(state.dtype)

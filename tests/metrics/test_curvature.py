@@ -113,6 +113,8 @@ def test_linear_maps_are_differentiated_in_whatever_moves():
     found = metrics.jet(lambda s: nn.functional.linear(s, weight), x, v)
     assert_close(found.first, first)
     assert_close(found.second, torch.zeros_like(first))
+    named = metrics.jet(lambda s: nn.functional.linear(s, weight=weight), x, v)
+    assert_close(named.first, first)
     curved = metrics.jet(lambda s: nn.functional.linear(s, weight * s), x, v)  # W x^2
     assert_close(curved.second, 2 * weight.detach() @ v.square())
     of_weight = metrics.jet(lambda w: nn.functional.linear(x, w), weight, torch.ones_like(weight))
@@ -134,7 +136,7 @@ def test_without_a_split_at_the_kink_the_integral_is_not_reached():
     alpha, (host, direction, targets) = 0.37, random_segments(200)
     nodes, weights = metrics.gauss_legendre(64)
     second = loss_jet(READOUTS["rms"], host, direction, targets, nodes).second
-    kernel = torch.minimum(nodes, torch.tensor(alpha)) * (1 - nodes.clamp(min=alpha))
+    kernel = nodes.clamp(max=alpha) * (1 - nodes.clamp(min=alpha))
     unsplit = -torch.tensordot(weights * kernel, second, dims=1)
     ends = [losses(READOUTS["rms"], host + t * direction, targets) for t in (0.0, 1.0, alpha)]
     error = (unsplit / metrics.gap_nats(*ends, alpha) - 1).abs()
@@ -177,20 +179,32 @@ def test_the_closed_form_is_never_below_the_exact_curvature(centred):
     assert (exact / closed).max() > 0.1
 
 
-def test_curvature_of_the_norm_is_its_formula_and_the_worst_direction_attains_the_most():
+def norm_curvature(x: Tensor, v: Tensor) -> Tensor:
+    def norm(s: Tensor) -> Tensor:
+        return sqrt(D_MODEL) * s / s.norm(dim=-1, keepdim=True)
+
+    return metrics.jet(norm, x, v).second.norm(dim=-1, keepdim=True)
+
+
+def test_no_direction_bends_the_norm_more_than_the_closed_form_says_and_one_that_much():
     x, v = torch.randn(2, 200, D_MODEL, dtype=DOUBLE)
     v = v / v.norm(dim=-1, keepdim=True)
-    second = metrics.jet(lambda s: sqrt(D_MODEL) * s / s.norm(dim=-1, keepdim=True), x, v).second
-    exact = metrics.norm_curvature(x, v)
-    assert_close(second.norm(dim=-1, keepdim=True), exact, rtol=1e-9, atol=1e-12)
+    exact = norm_curvature(x, v)
     most = SHARPEST_TURN * sqrt(D_MODEL) / x.square().sum(-1, keepdim=True)
     assert (exact <= most).all()
     along = x / x.norm(dim=-1, keepdim=True)
     across = v - (v * along).sum(-1, keepdim=True) * along
     across = across / across.norm(dim=-1, keepdim=True)
     worst = sqrt(2 / 3) * across + sqrt(1 / 3) * along  # s = sin^2 = 2/3
-    assert_close(metrics.norm_curvature(x, worst), most)
-    assert_close(metrics.norm_curvature(x, along), torch.zeros_like(most), atol=1e-6, rtol=0)
+    assert_close(norm_curvature(x, worst), most)
+    assert_close(norm_curvature(x, along), torch.zeros_like(most), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.3])  # no float32
+def test_the_integral_keeps_the_precision_of_its_points(alpha):
+    nodes, _ = metrics.gauss_legendre(8, alpha)
+    got = metrics.integral_gap_nats(torch.full((len(nodes),), -1.0, dtype=DOUBLE), alpha, 8)
+    assert_close(got, torch.tensor(alpha * (1 - alpha) / 2, dtype=DOUBLE), rtol=1e-14, atol=0.0)
 
 
 def test_twice_as_long_streams_have_a_quarter_of_the_curvature():

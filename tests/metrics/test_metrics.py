@@ -219,6 +219,15 @@ def test_tokens_of_one_text_do_not_make_the_error_small(n_tokens):
     assert np.mean(errors) == pytest.approx(np.std(values), rel=0.35)
 
 
+def test_rows_that_wait_are_no_views_of_the_callers():
+    rows, later = torch.randn(2, 10, 6), torch.randn(10, 6)
+    expected, cka = (MinibatchCKA([("x", "y")]) for _ in range(2))
+    expected.update({"x": rows[0].clone(), "y": rows[1].clone()})
+    cka.update({"x": rows[0], "y": rows[1]})
+    rows.copy_(later)
+    assert cka.results()["x", "y"].value == expected.results()["x", "y"].value
+
+
 def test_rows_of_one_update_have_no_error():
     fitter = MinibatchCKA([("x", "y")], group_rows=20)
     fitter.update({"x": torch.randn(200, 4), "y": torch.randn(200, 4)})

@@ -126,6 +126,8 @@ def test_steering_adds_its_vector_and_gives_back_the_very_tensor_at_zero():
     assert steered.dtype == torch.bfloat16
     assert_close(steered, (state.float() + 2 * delta).bfloat16())
     assert Steering({1: delta}, alpha=0.0).add(state, 1) is state
+    exact = torch.tensor([1.0, 1.0, 1.0, 1.0], dtype=torch.float64) + 2**-40
+    assert torch.equal(Steering({1: delta}, alpha=2.0).add(exact, 1), exact + 2 * delta.double())
 
 
 def test_unknown_operator_names_the_known_ones():
