@@ -23,10 +23,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
-from safetensors.numpy import save_file
 
 RECORD_FILE = "record.json"
 PACKAGES = ("lm-merge", "numpy", "torch", "transformer-lens", "transformers")
@@ -123,15 +121,6 @@ class Run:
         self.add_file(parquet)
         self.add_file(parquet.with_suffix(".csv"))
         return parquet
-
-    def save_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> Path:
-        """Write arrays of numbers as `<name>.safetensors`; returns that file."""
-        for key, array in arrays.items():
-            if np.asarray(array).dtype.kind not in "biuf":
-                raise TypeError(f"array {key!r} is not of plain numbers: {np.asarray(array).dtype}")
-        path = self.folder / f"{_checked(name, 'name')}.safetensors"
-        save_file({key: np.ascontiguousarray(array) for key, array in arrays.items()}, path)
-        return self.add_file(path)
 
     def _change(self, **changes: Any) -> None:
         record = RunRecord.model_validate({**dict(self._record), **changes})

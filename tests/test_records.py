@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from pydantic import BaseModel, ConfigDict
-from safetensors.numpy import load_file
 
 from lm_merge import records
 from lm_merge.records import config_hash, find_finished, fingerprint, read_record, start_run
@@ -91,15 +90,12 @@ def test_the_record_is_replaced_only_by_a_whole_one(tmp_path, monkeypatch):
         assert run.record.device is None
 
 
-def test_tables_and_arrays_come_back_as_they_were(tmp_path):
-    turned = np.arange(6, dtype=np.float32).reshape(2, 3).T  # not contiguous
+def test_tables_come_back_as_they_were(tmp_path):
     with start_run("similarity", Settings(), root=tmp_path) as run:
         parquet = run.save_table("similarity", TABLE)
-        arrays = run.save_arrays("paths", {"host": turned})
     pd.testing.assert_frame_equal(pd.read_parquet(parquet), TABLE)
     pd.testing.assert_frame_equal(pd.read_csv(parquet.with_suffix(".csv")), TABLE)
-    np.testing.assert_array_equal(load_file(arrays)["host"], turned)
-    names = ("similarity.parquet", "similarity.csv", "paths.safetensors")
+    names = ("similarity.parquet", "similarity.csv")
     assert read_record(run.folder).files == names
     assert sorted(path.name for path in run.folder.iterdir()) == sorted([*names, "record.json"])
 
@@ -118,12 +114,10 @@ def test_files_are_listed_once_and_must_exist(tmp_path):
     assert run.record.files == ("figures/a.html", str(outside))
 
 
-def test_what_a_table_or_an_array_cannot_hold_is_refused(tmp_path):
+def test_what_a_table_cannot_hold_is_refused(tmp_path):
     with start_run("similarity", Settings(), root=tmp_path) as run:
         with pytest.raises(ValueError, match=r"reset_index\(\)"):
             run.save_table("by_layer", TABLE.set_index("layer"))
-        with pytest.raises(TypeError, match="'names' is not of plain numbers"):
-            run.save_arrays("paths", {"names": np.array([{"a": 1}])})
         for name in ("", "../up", "a/b", "a--b"):
             with pytest.raises(ValueError, match="name="):
                 run.save_table(name, TABLE)
