@@ -94,6 +94,7 @@ def budget(
         given.host,
         given.donors,
         list(given.layers),
+        base=given.base,
         dtype=dtype,
         batch_size=batch_size,
         n_tokens=n_tokens,

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
-from lm_merge.models.loading import resolve
+from lm_merge.models.loading import resolve, torch_dtype
 from lm_merge.recipe import Source, as_source
 
 
@@ -16,7 +16,9 @@ from lm_merge.recipe import Source, as_source
 class MergeBudget:
     """Memory in bytes, and least cost of a merged token in units of one model's.
 
-    host_weights_bytes, donor_weights_bytes: all parameters, tied ones once, of every donor.
+    Donors, here: every model that runs beside the host, an ancestor too.
+    host_weights_bytes, donor_weights_bytes: all parameters, tied ones once, and once for each source,
+        since models of one name, revision and dtype are loaded once.
     host_cache_bytes, donor_cache_bytes: keys and values of every token in the batch; a donor keeps
         those of its blocks up to the last merged one. An upper bound where windows slide.
     logits_bytes: of one new token for each text, in float32.
@@ -47,15 +49,17 @@ def merge_budget(
     donors: Sequence[Source | PretrainedConfig],
     layers: Sequence[int],
     *,
+    base: Source | PretrainedConfig | None = None,
     dtype: str = "bfloat16",
     batch_size: int = 1,
     n_tokens: int = 2048,
 ) -> MergeBudget:
     """Budget of generating with a latent merge.
 
-    host, donors: names or folders, of which only the configuration is read (a hub name fetches that
-    one file), or configurations. layers: merged blocks. dtype: torch dtype of weights and caches,
-    by name. n_tokens: prompt and answer together.
+    host, donors, base: names or folders, of which only the configuration is read (a hub name fetches
+    that one file), or configurations, each of which is a model of its own. base: the ancestor, where
+    the operator needs one; it runs like a donor. layers: merged blocks. dtype: torch dtype of weights
+    and caches, by name. n_tokens: prompt and answer together.
 
     Raises ValueError for a dtype that torch does not know and for a layer outside the host.
 
@@ -64,10 +68,9 @@ def merge_budget(
         >>> round(budget.decode_ratio, 2)
         1.47
     """
-    kind = getattr(torch, dtype.removeprefix("torch."), None)
-    if not isinstance(kind, torch.dtype):
-        raise ValueError(f"dtype={dtype!r} is no torch dtype; try float32, bfloat16 or float16")
-    config, donor_configs = _config(host), [_config(donor) for donor in donors]
+    kind = torch_dtype(dtype)
+    others = [*donors, *([] if base is None else [base])]
+    config, donor_configs = _config(host), [_config(donor) for donor in others]
     model = _on_meta(config)
     n_layers = config.get_text_config().num_hidden_layers
     outside = [layer for layer in layers if not 0 <= layer < n_layers]
@@ -77,15 +80,26 @@ def merge_budget(
     host_touched = _block_parameters(model, n_layers) + model.get_output_embeddings().weight.numel()
     donor_models = [_on_meta(one) for one in donor_configs]
     donors_touched = sum(_block_parameters(one, n_layers) * ran // n_layers for one in donor_models)
+    own_weights = [
+        one for i, one in enumerate(donor_models) if not _is_among(others[i], [host, *others[:i]])
+    ]
     cached = batch_size * n_tokens * kind.itemsize
     return MergeBudget(
         host_weights_bytes=_parameters(model) * kind.itemsize,
-        donor_weights_bytes=sum(map(_parameters, donor_models)) * kind.itemsize,
+        donor_weights_bytes=sum(map(_parameters, own_weights)) * kind.itemsize,
         host_cache_bytes=cached * n_layers * _cache_width(config),
         donor_cache_bytes=sum(cached * ran * _cache_width(one) for one in donor_configs),
         logits_bytes=batch_size * model.get_output_embeddings().weight.shape[0] * 4,
         decode_ratio=1 + donors_touched / host_touched,
     )
+
+
+def _is_among(
+    source: Source | PretrainedConfig, others: Sequence[Source | PretrainedConfig]
+) -> bool:
+    """Whether a name stands for a model that is loaded anyway; a configuration never does."""
+    named = [as_source(one) for one in others if not isinstance(one, PretrainedConfig)]
+    return not isinstance(source, PretrainedConfig) and as_source(source) in named
 
 
 def _config(source: Source | PretrainedConfig) -> Any:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from lm_merge import generation
+from lm_merge.models.forward_pass import token_positions
 from lm_merge.models.legacy import generate_ids
 from lm_merge.models.twins import follow_training_mode, parameter_twin
 from lm_merge.recipe import Source
@@ -26,6 +27,7 @@ class HookedLM:
     HookedTransformer was given.
     tokenizer: None for a model that came without tokenizer files.
     source: what `load` was given, for recipes; the name where the model came from memory.
+    in_memory_only: whether no source brings this model back, since it was merged here and not kept.
 
     >>> import lm_merge as lm
     >>> model = lm.load("tiny-instruct")
@@ -48,6 +50,7 @@ class HookedLM:
         self.tokenizer: Any = tokenizer
         self.name = name
         self.source: Source = source or name
+        self.in_memory_only = False
         self.merge_attached: Any = None  # the merge whose hooks hang on this model just now
 
     def __repr__(self) -> str:
@@ -108,6 +111,15 @@ class HookedLM:
             if parameter.ndim > 1  # TransformerLens 3.9 adds a bias of zeros to the unembedding
         )
 
+    def require_native(self, what: str) -> PreTrainedModel:
+        """The native view; ValueError that says what needs it where there is none."""
+        if self.native is None:
+            raise ValueError(
+                f"model {self.name!r} is a HookedTransformer; {what} needs the native view: load it "
+                "with lm.load"
+            )
+        return self.native
+
     def native_blocks(self) -> nn.ModuleList:
         """The transformer blocks of the native view."""
         return self.native_part("blocks")
@@ -118,11 +130,24 @@ class HookedLM:
         return self.native.get_submodule(self.hooked.adapter.component_mapping[component].name)
 
     def readout(self, state: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_vocab"]:
-        """Logits that the model would give if the stream ended here (logit lens); no soft cap."""
-        assert self.native is not None
+        """Logits that the model would give if the stream ended here (logit lens); no soft cap.
+
+        Raises ValueError for a HookedTransformer.
+        """
+        self.require_native("the read-out")
         weight = self.native_part("unembed").weight
         normed = self.native_part("ln_final")(state.to(weight.device, weight.dtype))
         return self.native_part("unembed")(normed)
+
+    @property
+    def recipe_source(self) -> Source:
+        """What a recipe calls this model; ValueError for one that no recipe can bring back."""
+        if self.in_memory_only:
+            raise ValueError(
+                f"model {self.name!r} was merged in memory and is in no folder, so a recipe cannot name "
+                "it; write it with lm.merge_weights and load that folder"
+            )
+        return self.source
 
     @property
     def host(self) -> "HookedLM":
@@ -149,7 +174,7 @@ class HookedLM:
             return self.hooked(tokens, attention_mask=attention_mask)
         position_ids = None
         if attention_mask is not None:
-            position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
+            position_ids = token_positions(attention_mask)
         return self.native(
             input_ids=tokens,
             attention_mask=attention_mask,

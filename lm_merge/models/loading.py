@@ -12,10 +12,11 @@ from transformers import (
 )
 
 from lm_merge.models.hooked_lm import HookedLM, from_native, native_of_bridge
+from lm_merge.models.tokenizer_files import VOCABULARY_FILES
 from lm_merge.recipe import ModelSource, Source
 from lm_merge.zoo.names import BUNDLED
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
+FETCHING = ("cache_dir", "local_files_only", "subfolder", "token")  # the tokenizer's, too
 
 
 def load(
@@ -33,10 +34,12 @@ def load(
         which is the only case in which anything is fetched.
     device: the CPU unless given (or `device_map` is); dtype: what the checkpoint's configuration
         asks for unless given. Neither depends on the machine.
-    hf_arguments: go to `AutoModelForCausalLM.from_pretrained` (device_map, quantization_config, ...).
+    hf_arguments: go to `AutoModelForCausalLM.from_pretrained` (device_map, quantization_config, ...);
+        token, cache_dir, local_files_only and subfolder to the tokenizer's, too.
 
     A folder without tokenizer files gives a model that takes token ids only. Raises OSError that
-    lists the bundled names if nothing loads under the name.
+    lists the bundled names if nothing loads under the name; what is there and does not load raises
+    transformers' own error.
 
     >>> import lm_merge as lm
     >>> model = lm.load("tiny-instruct")
@@ -45,29 +48,34 @@ def load(
     >>> model.generate("What is the capital of Norway?", chat=True, max_new_tokens=8)
     'Oslo'
     """
-    _check_dtype(dtype)
+    kind = None if dtype in (None, "auto") else torch_dtype(dtype)
     _check_device(device)
     if device is not None and "device_map" in hf_arguments:
         raise ValueError(f"device={device} and device_map both place the model; give one of them")
     source = resolve(name_or_path)
     common = {"revision": revision, "trust_remote_code": trust_remote_code}
+    fetching = {name: hf_arguments[name] for name in FETCHING if name in hf_arguments}
     try:
         native: Any = AutoModelForCausalLM.from_pretrained(
-            source, dtype=_plain_dtype(dtype), **common, **hf_arguments
+            source, dtype="auto" if kind is None else kind, **common, **hf_arguments
         )
     except (OSError, ValueError) as error:
+        if isinstance(error, ValueError) and "Unrecognized model" not in str(error):
+            raise  # something is there: the error says what is wrong with it
         raise OSError(
             f"{str(name_or_path)!r} is no folder with a model, no bundled name "
             f"({', '.join(BUNDLED)}) and could not be had from the hub: {error}"
         ) from error
     if device is not None:
         native = native.to(device)
-    tokenizer = AutoTokenizer.from_pretrained(source, **common) if _has_tokenizer(source) else None
+    tokenizer = None
+    if _has_tokenizer(source, hf_arguments.get("subfolder", "")):
+        tokenizer = AutoTokenizer.from_pretrained(source, **common, **fetching)
     given, name = str(name_or_path), Path(str(name_or_path)).name
     origin: Source = given
     if revision is not None or dtype is not None:
-        kind = None if dtype is None else str(dtype).removeprefix("torch.")
-        origin = ModelSource(model=given, revision=revision, dtype=kind)
+        asked = None if dtype is None else str(dtype).removeprefix("torch.")
+        origin = ModelSource(model=given, revision=revision, dtype=asked)
     return from_native(native.eval(), tokenizer, name, source=origin)
 
 
@@ -108,26 +116,28 @@ def resolve(name_or_path: str | Path) -> str:
     return text
 
 
-def _plain_dtype(dtype: str | torch.dtype | None) -> str | torch.dtype:
-    if dtype is None:
-        return "auto"
-    return dtype.removeprefix("torch.") if isinstance(dtype, str) else dtype
-
-
-def _check_dtype(dtype: str | torch.dtype | None) -> None:
-    if not isinstance(dtype, str) or dtype == "auto":
-        return
-    if not isinstance(getattr(torch, dtype.removeprefix("torch."), None), torch.dtype):
+def torch_dtype(dtype: str | torch.dtype) -> torch.dtype:
+    """A dtype by its name, with or without "torch."; ValueError for a name that torch lacks."""
+    kind = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype
+    if not isinstance(kind, torch.dtype):
         raise ValueError(f"dtype={dtype!r} is no torch dtype; try float32, bfloat16 or float16")
+    return kind
 
 
 def _check_device(device: str | torch.device | None) -> None:
-    if device is not None and torch.device(device).type == "cuda" and not torch.cuda.is_available():
+    if device is None:
+        return
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise ValueError(
+            f"device={device!r} is no torch device; try cpu, cuda or cuda:1"
+        ) from error
+    if kind == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device={str(device)!r}, but torch sees no CUDA device here; try 'cpu'")
 
 
-def _has_tokenizer(source: str) -> bool:
-    folder = Path(source)
-    if not folder.is_dir():
+def _has_tokenizer(source: str, subfolder: str) -> bool:
+    if not Path(source).is_dir():
         return True  # on the hub; a missing tokenizer is then an error with its own words
-    return any((folder / name).is_file() for name in TOKENIZER_FILES)
+    return any((Path(source) / subfolder / name).is_file() for name in VOCABULARY_FILES)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 import torch
+from torch import nn
 
 from lm_merge.models.hooked_lm import HookedLM
 from lm_merge.recipe import Tolerance
@@ -172,11 +173,18 @@ def _readout_notes(host: HookedLM, donor: HookedLM) -> list[str]:
         return []
     notes = []
     for component, name in (("unembed", "unembedding"), ("ln_final", "final norm")):
-        ours = host.native_part(component).weight
-        theirs = donor.native_part(component).weight
-        if ours.shape != theirs.shape or not torch.equal(ours, theirs.to(ours)):
+        if not _same_tensors(host.native_part(component), donor.native_part(component)):
             notes.append(f"the {name} differs; the host's is used")
     return notes
+
+
+def _same_tensors(ours: nn.Module, theirs: nn.Module) -> bool:
+    """Whether two parts hold equal tensors under equal names; some norms hold none."""
+    own, other = ours.state_dict(), theirs.state_dict()
+    return own.keys() == other.keys() and all(
+        tensor.shape == other[name].shape and torch.equal(tensor, other[name].to(tensor))
+        for name, tensor in own.items()
+    )
 
 
 def _speech_notes(host: HookedLM, donor: HookedLM) -> list[str]:

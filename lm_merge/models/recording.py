@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lm_merge.models.forward_pass import hidden_of, token_positions
 from lm_merge.models.hooked_lm import HookedLM
 
 
@@ -17,27 +18,27 @@ def record_resid_post(
     """resid_post of all blocks; inside a merge's hooks, the merged one. No gradients.
 
     Left padding is allowed: positions are counted over real tokens. The head is not computed for
-    more than one position.
+    more than one position. Raises ValueError for a HookedTransformer.
     """
+    native: Any = model.require_native("a recording")
     states: dict[int, Tensor] = {}
 
     def keeper(layer: int) -> Any:
         def keep(module: Any, inputs: Any, output: Any) -> None:
-            states[layer] = output[0] if isinstance(output, tuple) else output
+            states[layer] = hidden_of(output)
 
         return keep
 
-    assert model.native is not None
     handles = [
         block.register_forward_hook(keeper(layer))
         for layer, block in enumerate(model.native_blocks())
     ]
     try:
         with torch.no_grad():
-            model.native(
+            native(
                 input_ids=tokens.to(model.device),
                 attention_mask=attention_mask.to(model.device),
-                position_ids=(attention_mask.cumsum(-1) - 1).clamp(min=0).to(model.device),
+                position_ids=token_positions(attention_mask).to(model.device),
                 use_cache=False,
                 logits_to_keep=1,
             )

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
+from lm_merge.models.forward_pass import hidden_of, token_positions
 from lm_merge.models.hooked_lm import HookedLM
 from lm_merge.models.twins import cast_parameters, follow_training_mode, parameter_twin
 
@@ -37,13 +38,8 @@ class Tail:
         dtype: torch.dtype | None = None,
         above: int = -1,
     ) -> None:
-        if model.native is None:
-            raise ValueError(
-                f"model {model.name!r} is a HookedTransformer; the tail of a model needs the native "
-                "view: load it with lm.load"
-            )
+        self._twin: Any = parameter_twin(model.require_native("the tail of a model"))
         self.model, self.n_layers = model, model.n_layers
-        self._twin: Any = parameter_twin(model.native)
         if attention is not None:
             self._twin.set_attn_implementation(attention)
         mapping = model.hooked.adapter.component_mapping
@@ -90,7 +86,7 @@ class Tail:
         device, position_ids = self.model.device, None
         if attention_mask is not None:
             attention_mask = attention_mask.to(device)
-            position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
+            position_ids = token_positions(attention_mask)
         self._wanted = frozenset({*layers, self.n_layers - 1})
         self._calls, self._outputs = {}, {}
         with torch.no_grad():
@@ -128,7 +124,7 @@ class Tail:
         """The blocks after `after` on a state [batch, pos, d_model], each called as recorded."""
         for layer in range(after + 1, self.n_layers):
             arguments, keywords = calls[layer]
-            state = _hidden(self._blocks[layer](state, *arguments, **keywords))
+            state = hidden_of(self._blocks[layer](state, *arguments, **keywords))
         return state
 
     def _caller(self, layer: int) -> Any:
@@ -142,7 +138,7 @@ class Tail:
     def _keeper(self, layer: int) -> Any:
         def keep(module: nn.Module, inputs: Any, output: Any) -> None:
             if layer in self._wanted:
-                self._outputs[layer] = _hidden(output)
+                self._outputs[layer] = hidden_of(output)
 
         return keep
 
@@ -190,10 +186,6 @@ class _Given(nn.Module):
         self, *arguments: Any, **keywords: Any
     ) -> BaseModelOutputWithPastAndCrossAttentions:
         return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=self.state)  # pyright: ignore[reportArgumentType]
-
-
-def _hidden(output: Any) -> Tensor:
-    return output[0] if isinstance(output, tuple) else output
 
 
 def _repeated(value: Any, batch: int, times: int) -> Any:

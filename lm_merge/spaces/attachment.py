@@ -7,9 +7,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from lm_merge.models import HookedLM
+from lm_merge.models.forward_pass import hidden_of
 from lm_merge.models.legacy import Begin as BeginLegacy
 from lm_merge.models.legacy import intercepted
-from lm_merge.spaces.streams import hidden_of
 
 Begin = Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], Any]
 AtBlock = Callable[[int, Tensor], Tensor | None]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from lm_merge.models import HookedLM
+from lm_merge.models.forward_pass import hidden_of
 from lm_merge.models.twins import follow_training_mode, parameter_twin
 
 
@@ -104,11 +105,6 @@ def truncated_body(model: HookedLM, last: int) -> tuple[Any, nn.ModuleList]:
         config.layer_types = config.layer_types[: last + 1]
     config.num_hidden_layers = last + 1
     return body, blocks
-
-
-def hidden_of(output: Any) -> Tensor:
-    """The hidden state in a block's output, which some families wrap in a tuple."""
-    return output[0] if isinstance(output, tuple) else output
 
 
 def _moved(value: Any, device: torch.device) -> Any:

@@ -10,6 +10,7 @@ from torch.nn.functional import pad
 from transformers import DynamicCache
 
 from lm_merge.models import HookedLM
+from lm_merge.models.forward_pass import token_positions
 from lm_merge.models.twins import follow_training_mode, parameter_twin
 
 
@@ -37,7 +38,7 @@ class Voice:
             )
         positions = keywords.get("position_ids")
         if positions is None and mask is not None and not _takes_positions(host):
-            positions = (mask.long().cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+            positions = token_positions(mask)[:, -ids.shape[1] :]
         given = {"attention_mask": mask, "position_ids": positions}
         given["logits_to_keep"] = keep = keywords.get("logits_to_keep", 0)
         chosen = {

@@ -6,6 +6,7 @@ from transformers import DynamicCache
 
 import lm_merge as lm
 from benchmarks.pairs import decode_limit, random_native
+from lm_merge import cli
 from lm_merge.models import merge_budget
 
 
@@ -28,6 +29,27 @@ def test_ratio_is_the_limit_by_parameters_touched(layer: int) -> None:
     native = random_native(0, n_blocks=3, d_model=128, d_vocab=90)
     budget = merge_budget(native.config, [native.config], [layer])
     assert budget.decode_ratio == pytest.approx(decode_limit(lm.wrap(native), layer))
+
+
+def test_an_ancestor_counts_like_a_donor_and_a_model_named_twice_is_held_once() -> None:
+    two = merge_budget("tiny-instruct", ["tiny-thinker", "tiny-coder"], [3])
+    assert merge_budget("tiny-instruct", ["tiny-thinker"], [3], base="tiny-coder") == two
+    host = merge_budget("tiny-instruct", ["tiny-thinker"], [3], base="tiny-instruct")
+    assert host.donor_weights_bytes == two.donor_weights_bytes // 2
+    assert host.donor_cache_bytes == two.donor_cache_bytes
+    assert host.decode_ratio == two.decode_ratio
+
+
+def test_the_command_counts_the_ancestor(tmp_path, capsys) -> None:
+    given = {"host": "tiny-instruct", "donors": ["tiny-thinker"], "layers": {3: 0.5}}
+    ancestor = {"operator": "task_vector", "base": "tiny-coder"}
+    for name, more in (("plain", {}), ("based", ancestor)):
+        lm.Recipe.load(given | more).save(tmp_path / name)
+        cli.budget(tmp_path / name)
+    plain, based = (
+        float(line.split()[-7]) for line in capsys.readouterr().out.splitlines() if "costs" in line
+    )
+    assert based - 1 == pytest.approx(2 * (plain - 1), abs=0.02)
 
 
 def test_bad_arguments_are_named() -> None:

@@ -10,7 +10,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.model_bridge.sources import build_bridge_from_module
 
 import lm_merge as lm
-from lm_merge.models import record_resid_post
+from lm_merge.models import loading, record_resid_post
 from lm_merge.models.twins import parameter_twin
 
 COPYING_FAMILIES = {
@@ -99,6 +99,41 @@ def test_an_unknown_name_lists_the_bundled_ones():
         lm.load("tiny-instrukt")
 
 
+def test_what_is_there_and_does_not_load_keeps_its_own_words(tmp_path):
+    with pytest.raises(ValueError, match=r"(?s)^(?!.*no bundled name).*nonsense"):
+        lm.load("tiny-instruct", attn_implementation="nonsense")
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(OSError, match="is no folder with a model, no bundled name"):
+        lm.load(tmp_path)
+
+
+def test_the_tokenizer_is_fetched_as_the_model_is(tmp_path, monkeypatch, tiny_instruct):
+    tiny_instruct.native.save_pretrained(tmp_path / "inner")
+    tiny_instruct.tokenizer.save_pretrained(tmp_path / "inner")
+    assert lm.load(tmp_path, subfolder="inner").tokenizer is not None
+    asked = {}
+    given = {"token": "hf_x", "cache_dir": str(tmp_path), "local_files_only": True}
+    monkeypatch.setattr(
+        loading.AutoTokenizer, "from_pretrained", lambda _, **how: asked.update(how)
+    )
+    lm.load("tiny-instruct", **given)
+    assert given.items() <= asked.items()
+
+
+def test_a_hooked_transformer_is_told_what_it_lacks():
+    model = random_lm("qwen2", 0)
+    model.native = None
+    with pytest.raises(
+        ValueError, match="is a HookedTransformer; the read-out needs the native view"
+    ):
+        model.readout(torch.zeros(1, model.d_model))
+    tokens = random_tokens(1, 3)
+    with pytest.raises(
+        ValueError, match="is a HookedTransformer; a recording needs the native view"
+    ):
+        record_resid_post(model, tokens, torch.ones_like(tokens))
+
+
 def test_wrap_refuses_what_is_no_model():
     with pytest.raises(TypeError, match="cannot wrap Linear"):
         lm.wrap(torch.nn.Linear(2, 2))
@@ -138,5 +173,7 @@ def test_a_model_remembers_where_it_came_from(tmp_path):
 
 def test_a_device_that_is_not_there_is_refused_before_loading(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="device='gpu' is no torch device; try cpu, cuda"):
+        lm.load("tiny-instruct", device="gpu")
     with pytest.raises(ValueError, match="device='cuda:1', but torch sees no CUDA device"):
         lm.load("tiny-instruct", device="cuda:1")

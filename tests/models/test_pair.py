@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from families import random_lm, random_model, random_tokens
+from families import D_MODEL, D_VOCAB, N_LAYERS, random_lm, random_model, random_tokens
+from transformers import AutoModelForCausalLM, OlmoConfig
 
 import lm_merge as lm
 from lm_merge.models import check_pair
@@ -54,6 +55,24 @@ def test_different_readouts_are_noted(tiny_instruct, tiny_thinker):
     assert check_pair(tiny_instruct, tiny_instruct) == ()
 
 
+def test_a_norm_without_parameters_is_no_difference():
+    config = OlmoConfig(
+        vocab_size=D_VOCAB,
+        hidden_size=D_MODEL,
+        intermediate_size=48,
+        num_hidden_layers=N_LAYERS,
+        num_attention_heads=4,
+        pad_token_id=0,
+        eos_token_id=2,
+    )
+    models = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        models.append(lm.wrap(AutoModelForCausalLM.from_config(config).eval()))
+    notes = lm.LatentMerge(*models, layers=[1], alpha=0.5).notes
+    assert notes == ("the unembedding differs; the host's is used",)
+
+
 def with_tokens(tmp_path, tiny: lm.HookedLM, name: str, edit) -> lm.HookedLM:
     folder = tmp_path / name
     tiny.native.save_pretrained(folder)
@@ -76,8 +95,10 @@ def test_another_chat_template_is_said_once_and_the_hosts_is_used(tmp_path, tiny
         tokenizer.chat_template = "{{ messages[0]['content'] }}"
 
     donor = with_tokens(tmp_path, tiny_instruct, "template", edit)
-    with pytest.warns(lm.PairNotice, match="the chat template differs; the host's is used"):
-        check_pair(tiny_instruct, donor)
+    with pytest.warns(lm.PairNotice, match="the chat template differs; the host's is used") as said:
+        lm.LatentMerge(tiny_instruct, donor, layers=[3], alpha=0.5)
+    assert len(said) == 1
+    assert str(said[0].message).count("chat template") == 1
 
 
 def test_padding_rows_of_the_embedding_are_no_difference(tmp_path, tiny_instruct):

@@ -6,21 +6,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from lm_merge.models.tokenizer_files import TOKENIZER_FILES
 from lm_merge.spaces.weights.plan import Plan
 from lm_merge.spaces.weights.vocabulary import n_rows
 
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "tokenizer.model",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-    "chat_template.json",
-)
 N_BLOCKS_KEYS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 
 
