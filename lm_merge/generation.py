@@ -24,7 +24,8 @@ class EncodedPrompts:
     form: Literal["text", "texts", "ids"]
 
 
-Prompts = str | Sequence[str] | Tensor | Mapping[str, Tensor] | EncodedPrompts
+# a mapping is what a tokenizer gave; that its values are tensors is checked with a sentence
+Prompts = str | Sequence[str] | Tensor | Mapping[str, Any] | EncodedPrompts
 
 
 def require_tokenizer(
@@ -61,9 +62,10 @@ def prepare(
     """Prompts as one batch of token ids, padded on the left; `chat` applies the chat template first.
 
     prompts: text, texts, token ids (with their `attention_mask`), or what a tokenizer gave, a mapping
-    with input_ids. `name` is the model's, for errors. Raises ValueError for an empty prompt and
-    TypeError for a mixture of kinds.
+    with input_ids. `name` is the model's, for errors. Raises ValueError for an empty prompt, for
+    `chat` with ids and for an attention_mask with anything but ids; TypeError for a mixture of kinds.
     """
+    _check_options(prompts, chat, attention_mask)
     if isinstance(prompts, EncodedPrompts):
         return prompts
     if isinstance(prompts, Mapping):
@@ -138,7 +140,25 @@ def _check_length(model: PreTrainedModel, prompts: EncodedPrompts) -> None:
         )
 
 
-def _checked_ids(ids: Tensor, mask: Tensor | None) -> EncodedPrompts:
+def _check_options(prompts: Prompts, chat: bool, attention_mask: Tensor | None) -> None:
+    if chat and isinstance(prompts, Tensor | Mapping | EncodedPrompts):
+        raise ValueError(
+            "chat=True takes text, not token ids: apply the chat template before encoding"
+        )
+    if attention_mask is not None and not isinstance(prompts, Tensor):
+        raise ValueError(
+            "attention_mask belongs to token ids [batch, pos]; text and what a tokenizer gave bring "
+            "their own, so leave it out"
+        )
+
+
+def _checked_ids(ids: Any, mask: Any) -> EncodedPrompts:
+    for name, given in (("input_ids", ids), ("attention_mask", mask)):
+        if given is not None and not isinstance(given, Tensor):
+            raise ValueError(
+                f"{name} is a {type(given).__name__}, not a tensor; call the tokenizer with "
+                "return_tensors='pt'"
+            )
     if ids.ndim != 2 or ids.is_floating_point() or ids.shape[1] == 0:
         raise ValueError(
             f"token prompts have shape {tuple(ids.shape)} and dtype {ids.dtype}; "

@@ -164,6 +164,21 @@ def test_bad_prompts_are_refused(tiny_instruct, tiny_thinker, prompts, error, me
         merge.generate(prompts, max_new_tokens=2)
 
 
+def test_options_that_would_be_ignored_are_refused(tiny_instruct):
+    with pytest.raises(ValueError, match="input_ids is a list.*return_tensors='pt'"):
+        tiny_instruct.generate(tiny_instruct.tokenizer("hi"))
+    ids = tiny_instruct.to_tokens("hi")
+    given = {"input_ids": ids.input_ids, "attention_mask": ids.attention_mask}
+    with pytest.raises(ValueError, match="attention_mask is a list"):
+        tiny_instruct.generate({**given, "attention_mask": [1]})
+    for prompts in (ids, given, ids.input_ids):
+        with pytest.raises(ValueError, match="chat=True takes text, not token ids"):
+            tiny_instruct.generate(prompts, chat=True)
+    for prompts in ("hi", ["hi"], ids, given):
+        with pytest.raises(ValueError, match="attention_mask belongs to token ids"):
+            tiny_instruct.generate(prompts, attention_mask=ids.attention_mask)
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_generate_inside_hooks_knows_the_prompt(way):
     merge, tokens = merge_of("qwen2", positions="last"), random_tokens(1, 9)
