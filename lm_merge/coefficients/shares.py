@@ -73,7 +73,10 @@ def constant_weights(alpha: float, shares: Sequence[float], like: Tensor) -> Flo
 @lru_cache(maxsize=1024)
 def row_on_device(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """A vector of numbers on a device; copied there once, since a copy makes the device wait."""
-    return torch.tensor(values, dtype=dtype, device=device)
+    with torch.inference_mode(
+        False
+    ):  # a tensor made inside that mode could serve no gradient later
+        return torch.tensor(values, dtype=dtype, device=device)
 
 
 def gate_weights(

@@ -114,12 +114,16 @@ class LatentRunner:
         """
         before = self._prompt_length, self._unchecked
         self._prompt_length, self._unchecked = prompt_length, []
+        passes = self._unchecked
         try:
             yield
-        finally:  # after an error of torch's too: sampling from NaN fails in its own words
-            passes = self._unchecked
-            self._prompt_length, self._unchecked = before
+        except Exception:  # after an error of torch's too: sampling from NaN fails in its own words
             raise_if_not_finite(passes)
+            raise
+        else:
+            raise_if_not_finite(passes)
+        finally:
+            self._prompt_length, self._unchecked = before
 
     def _begin(self, module: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """Before the host's forward: run the donors on the same tokens."""

@@ -51,8 +51,15 @@ class LogitRunner:
             try:
                 with attach_logits(self.host, self._begin, self._end):
                     yield
-            finally:  # after an error of torch's too: sampling from NaN fails in its own words
+            except (
+                Exception
+            ):  # after an error of torch's too: sampling from NaN fails in its own words
                 self._raise_for_nan()
+                raise
+            else:
+                self._raise_for_nan()
+            finally:
+                self._nan = None
 
     def _begin(self, module: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """Before the host's forward: its cache takes the other models' in tow."""
@@ -103,11 +110,14 @@ class LogitRunner:
 
     def _note_nan(self, indices: list[int], logits: Tensor) -> None:
         if self._nan is None:
-            self._nan = torch.zeros(len(self._names), dtype=torch.bool, device=logits.device)
+            with torch.inference_mode(
+                False
+            ):  # later passes, in that mode or not, change it in place
+                self._nan = torch.zeros(len(self._names), dtype=torch.bool, device=logits.device)
         self._nan[indices] |= logits.detach().isnan().flatten(1).any(dim=1)
 
     def _raise_for_nan(self) -> None:
-        flags, self._nan = self._nan, None
+        flags = self._nan
         if flags is not None and flags.any():
             names = ", ".join(repr(self._names[i]) for i in flags.nonzero().flatten().tolist())
             raise NonFiniteMerge(

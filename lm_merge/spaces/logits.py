@@ -107,7 +107,9 @@ class LogitEnsemble:
     @property
     def alpha(self) -> float:
         """The donors' total weight: 0 is the host alone."""
-        return sum(self.weights[1:])
+        return min(
+            1.0, math.fsum(self.weights[1:])
+        )  # rounding must not lead beyond what is allowed
 
     @alpha.setter
     def alpha(self, value: float) -> None:
@@ -124,8 +126,8 @@ class LogitEnsemble:
             amounts = {"alpha": self.alpha, "donor_weights": self.weights[1:] if several else None}
         return Recipe(
             space="logits",
-            host=self.host.source,
-            donors=tuple(donor.source for donor in self.donors),
+            host=self.host.recipe_source,
+            donors=tuple(donor.recipe_source for donor in self.donors),
             operator=self.method,
             accept=self.accept,  # pyright: ignore[reportArgumentType] # checked by check_vocabulary
             **amounts,

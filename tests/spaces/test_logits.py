@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 import lm_merge as lm
 from lm_merge.operators.distributions import ENSEMBLE_METHODS
+from lm_merge.spaces.logits import weights_from_alpha
 
 N_NEW = 10
 TOLERANCE = {"atol": 1e-5, "rtol": 1e-5}
@@ -268,6 +269,36 @@ def test_a_model_that_gives_no_numbers_is_named(models):
         ensemble(random_tokens(1, 5))
     ensemble.weights = [1.0, 0.0]  # it has no say: no harm
     assert torch.isfinite(ensemble(random_tokens(1, 5))).all()
+
+
+def test_an_interrupt_goes_on_past_logits_that_are_no_numbers(models):
+    broken = random_model("qwen2", 4)
+    broken.lm_head.weight.data[5] = torch.nan
+    ensemble = lm.LogitEnsemble([models[0], lm.wrap(broken)])
+    with pytest.raises(KeyboardInterrupt), ensemble.hooks():  # noqa: PT012
+        models[0].native(random_tokens(1, 3))
+        raise KeyboardInterrupt
+    ensemble.weights = [1.0, 0.0]  # and nothing is left of it
+    assert torch.isfinite(ensemble(random_tokens(1, 5))).all()
+
+
+def test_hooks_serve_passes_in_inference_mode_and_outside_it(models):
+    ensemble, tokens = lm.LogitEnsemble(models[:2], [0.59375, 0.40625]), random_tokens(1, 3)
+    with ensemble.hooks():
+        with torch.inference_mode():
+            models[0].native(tokens)
+        models[0].native(tokens).logits.sum().backward()
+    assert models[1].native.get_input_embeddings().weight.grad.abs().sum() > 0
+    for model in models[:2]:
+        model.native.zero_grad()
+
+
+def test_rounded_weights_give_a_recipe_that_loads(models):
+    ensemble = lm.LogitEnsemble([models[0]] * 4, [0, 0.1, 0.4, 0.1])
+    assert ensemble.alpha == 1.0
+    again = lm.Recipe.load(ensemble.recipe.model_dump())
+    weights = weights_from_alpha(again.alpha, again.donor_weights, 3)
+    assert weights == pytest.approx(ensemble.weights)
 
 
 def test_constraints_find_a_next_best_where_all_votes_are_forbidden(models):
