@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,9 +17,11 @@ from lm_merge.operators import get_operator
 from lm_merge.operators.distributions import UNWEIGHTED_METHODS, get_ensemble_method
 from lm_merge.recipe import ModelSource, Recipe, Source, as_source
 from lm_merge.spaces.composed import Composed, amount_phrase, composed_name
-from lm_merge.spaces.latents import LatentMerge
+from lm_merge.spaces.latents import LatentMerge, checked_settings
 from lm_merge.spaces.logits import LogitEnsemble, ensemble_weights, weights_from_alpha
 from lm_merge.spaces.weights import in_mergekit_format, merge_weights
+from lm_merge.spaces.weights.description import check_description
+from lm_merge.spaces.weights.merge import describe
 
 RECIPE_SUFFIXES = (".yaml", ".yml")
 
@@ -28,12 +30,14 @@ RECIPE_SUFFIXES = (".yaml", ".yml")
 class SourceLoader:
     """Loads a recipe's sources; device and dtype count where the source does not say otherwise.
 
-    loaded: models that are taken as they are where a source names one of them.
+    loaded: models that are taken as they are where a source names one of them. What is named twice,
+    as a host that is the ancestor too, is loaded once.
     """
 
     device: str | torch.device | None = None
     dtype: str | None = None
     loaded: tuple[HookedLM, ...] = ()
+    _kept: dict[ModelSource, HookedLM] = field(default_factory=dict, init=False, repr=False)
 
     def __call__(self, source: Source) -> HookedLM:
         """The model, as `load` gives it."""
@@ -42,7 +46,12 @@ class SourceLoader:
             if self._is(model, given):
                 return model
         dtype = given.dtype or self.dtype
-        return load(given.model, device=self.device, dtype=dtype, revision=given.revision)
+        key = given.model_copy(update={"dtype": dtype})
+        if key not in self._kept:
+            self._kept[key] = load(
+                given.model, device=self.device, dtype=dtype, revision=given.revision
+            )
+        return self._kept[key]
 
     def _is(self, model: HookedLM, wanted: ModelSource) -> bool:
         own = as_source(model.source)
@@ -71,8 +80,9 @@ def compose(
 
     recipe: a YAML file, a dict, or a Recipe; for weights also one in mergekit's format. device, dtype:
     as in `load`, for every model; a dtype in the recipe comes first. loaded: models in memory, taken
-    as they are where the recipe names one of them (a merge of weights reads files all the same).
-    Arguments are checked before anything is loaded.
+    as they are where the recipe names one of them (a merge of weights reads files all the same, and
+    gives a model that no other recipe can name). What can be checked without the models is checked
+    before any is loaded.
 
     >>> import lm_merge as lm
     >>> recipe = {"host": "tiny-instruct", "donors": ["tiny-thinker"], "layers": {3: 0.25}}
@@ -127,7 +137,19 @@ def system(
 def _latents(recipe: Recipe, model: SourceLoader) -> LatentMerge:
     assert recipe.layers is not None  # checked by the recipe
     known = set(inspect.signature(get_operator(recipe.operator)).parameters)
-    _check_operator_args(recipe, known - {"states", "weights", "base"} | {"lambda_reg"})
+    known -= {"states", "weights", "base"}
+    _check_operator_args(
+        recipe, known | ({"lambda_reg"} if recipe.operator == "regmean" else set())
+    )
+    checked_settings(
+        recipe.operator,
+        recipe.operator_args,
+        layers=recipe.layers,
+        alpha=recipe.alpha,
+        donor_weights=recipe.donor_weights,
+        n_donors=len(recipe.donors),
+        has_base=recipe.base is not None,
+    )
     return LatentMerge(
         model(recipe.host),
         [model(source) for source in recipe.donors],
@@ -158,6 +180,7 @@ def _weights(recipe: str | Path | dict[str, Any] | Recipe, model: SourceLoader) 
     By our own recipe it is written in the dtype in which the host computes, which may be wider than
     that of its files, so that it stands beside its parents without a rounding of its own.
     """
+    check_description(describe(recipe))
     if isinstance(recipe, Recipe):
         host = as_source(recipe.host).model_copy(update={"dtype": model.dtype_of(recipe.host)})
         recipe = recipe.model_copy(update={"host": host})
@@ -167,6 +190,7 @@ def _weights(recipe: str | Path | dict[str, Any] | Recipe, model: SourceLoader) 
         names = [Path(as_source(one).model).name for one in (recipe.host, *recipe.donors)]
         amount = "" if recipe.alpha is None else amount_phrase([recipe.alpha])
         merged.name = composed_name(names, "weights", recipe.operator, amount)
+    merged.source, merged.in_memory_only = merged.name, True
     return merged
 
 

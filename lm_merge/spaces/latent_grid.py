@@ -18,7 +18,7 @@ from lm_merge.models.tail import RecordedPass, Tail
 from lm_merge.operators import get_operator, needs_base
 from lm_merge.spaces.latent_pass import NonFiniteMerge, StateMerge
 from lm_merge.spaces.latents import LatentMerge
-from lm_merge.spaces.schedule import layer_schedule
+from lm_merge.spaces.schedule import check_within, layer_schedule
 
 
 class GridCell(NamedTuple):
@@ -53,9 +53,7 @@ class LatentGrid:
             )
         for cell in self.cells:
             host = self.merge.host
-            layer_schedule(
-                {cell.layer: cell.alpha}, None, n_layers=host.n_layers, host_name=host.name
-            )
+            check_within(layer_schedule({cell.layer: cell.alpha}, None), host.n_layers, host.name)
             if needs_base(get_operator(cell.operator)) and self.merge.base is None:
                 raise ValueError(f"operator {cell.operator!r} needs a base, the common ancestor")
         object.__setattr__(self, "_tails", [Tail(model) for model in self._models()])

@@ -19,7 +19,7 @@ from lm_merge.spaces.composed import amount_phrase, composed_name
 from lm_merge.spaces.latent_pass import StateMerge
 from lm_merge.spaces.latent_runner import LatentRunner
 from lm_merge.spaces.positions import POSITIONS
-from lm_merge.spaces.schedule import Layers, layer_schedule, plain_alpha
+from lm_merge.spaces.schedule import Layers, check_within, layer_schedule, plain_alpha
 
 DONOR_STREAMS = ("pure", "coupled")
 
@@ -84,18 +84,21 @@ class LatentMerge:
             raise ValueError(
                 f"donor_stream={donor_stream!r} is unknown; choose from {DONOR_STREAMS}"
             )
-        _check_base(operator, base)
-        lambda_reg = operator_args.pop("lambda_reg", None)
-        if lambda_reg is not None:
-            alpha = _alpha_of(operator, lambda_reg, alpha, layers)
+        schedule, shares, merge_states = checked_settings(
+            operator,
+            operator_args,
+            layers=layers,
+            alpha=alpha,
+            donor_weights=donor_weights,
+            n_donors=len(donors),
+            has_base=base is not None,
+        )
+        check_within(schedule, host.n_layers, host.name)
         self.host, self.donors, self.base = host, donors, base
         self.operator, self.positions, self.donor_stream = operator, positions, donor_stream
-        self.operator_args = operator_args
+        self.operator_args = merge_states.operator_args
         self.accept = tuple(accept)
         self.donor_weights = donor_weights
-        merge_states = StateMerge(operator, operator_args)
-        schedule = layer_schedule(layers, alpha, n_layers=host.n_layers, host_name=host.name)
-        shares = shares_by_layer(donor_weights, schedule, len(donors))
         others = [*donors, *([base] if base is not None else [])]
         _check_kinds([host, *others], donor_stream)
         self.notes = tuple(note for other in others for note in check_pair(host, other, accept))
@@ -151,13 +154,17 @@ class LatentMerge:
 
     @property
     def recipe(self) -> Recipe:
-        """This merge as data. Raises ValueError where alpha is a gate, which YAML cannot hold."""
+        """This merge as data.
+
+        Raises ValueError where alpha is a gate, which YAML cannot hold, and where a model was merged
+        in memory only.
+        """
         if any(callable(alpha) for alpha in self.layers.values()):
             raise ValueError("alpha is a gate, a Python callable; a recipe holds numbers only")
         return Recipe(
-            host=self.host.source,
-            donors=tuple(donor.source for donor in self.donors),
-            base=None if self.base is None else self.base.source,
+            host=self.host.recipe_source,
+            donors=tuple(donor.recipe_source for donor in self.donors),
+            base=None if self.base is None else self.base.recipe_source,
             operator=self.operator,
             layers=dict(self.layers),  # pyright: ignore[reportArgumentType] # numbers: checked above
             donor_weights=self.donor_weights,  # pyright: ignore[reportArgumentType] # pydantic's
@@ -242,6 +249,31 @@ class LatentMerge:
             yield self
 
 
+def checked_settings(
+    operator: str,
+    operator_args: Mapping[str, Any],
+    *,
+    layers: Layers,
+    alpha: Alpha | None,
+    donor_weights: Sequence[float] | Mapping[int, Sequence[float]] | None,
+    n_donors: int,
+    has_base: bool,
+) -> tuple[dict[int, Alpha], dict[int, tuple[float, ...]], StateMerge]:
+    """Alpha and the donors' parts of it at each merged block, and the operator; needs no model.
+
+    Raises KeyError for an unknown operator, TypeError for an argument that it does not take, and
+    ValueError for what else is wrong.
+    """
+    _check_base(operator, has_base)
+    arguments = dict(operator_args)
+    lambda_reg = arguments.pop("lambda_reg", None)
+    if lambda_reg is not None:
+        alpha = _alpha_of(operator, lambda_reg, alpha, layers)
+    merge_states = StateMerge(operator, arguments)
+    schedule = layer_schedule(layers, alpha)
+    return schedule, shares_by_layer(donor_weights, schedule, n_donors), merge_states
+
+
 def _check_kinds(models: Sequence[HookedLM], donor_stream: str) -> None:
     kinds = {model.native is None for model in models}
     if len(kinds) > 1:
@@ -255,19 +287,19 @@ def _check_kinds(models: Sequence[HookedLM], donor_stream: str) -> None:
         )
 
 
-def _check_base(operator: str, base: HookedLM | None) -> None:
+def _check_base(operator: str, has_base: bool) -> None:
     needed = needs_base(get_operator(operator))
-    if needed and base is None:
+    if needed and not has_base:
         raise ValueError(
             f"operator {operator!r} needs base=, the common ancestor of host and donors"
         )
-    if not needed and base is not None:
+    if not needed and has_base:
         raise ValueError(f"operator {operator!r} takes no base; leave it out")
 
 
 def _alpha_of(operator: str, lambda_reg: Any, alpha: Alpha | None, layers: Layers) -> float:
     if operator != "regmean":
-        raise TypeError(f"operator {operator!r} takes no argument lambda_reg")
+        raise ValueError(f"operator {operator!r} takes no argument lambda_reg; only regmean does")
     if alpha is not None or isinstance(layers, Mapping):
         raise ValueError(
             f"lambda_reg={lambda_reg} and alpha={alpha} (layers={layers}) both set the donors' weight; "

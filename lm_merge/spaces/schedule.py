@@ -10,11 +10,11 @@ from lm_merge.coefficients import Alpha
 Layers = Mapping[int, Alpha] | Sequence[int]
 
 
-def layer_schedule(layers: Any, alpha: Any, *, n_layers: int, host_name: str) -> dict[int, Alpha]:
+def layer_schedule(layers: Any, alpha: Any) -> dict[int, Alpha]:
     """Alpha of each merged block, blocks in rising order, from whatever the user gave.
 
-    Raises ValueError for no layer, a layer twice or outside the model, and for an alpha that is
-    missing, given twice, or not finite.
+    Raises ValueError for no layer, a layer twice or of no model, and for an alpha that is missing,
+    given twice, or not finite.
     """
     if isinstance(layers, Mapping):
         if alpha is not None:
@@ -37,10 +37,16 @@ def layer_schedule(layers: Any, alpha: Any, *, n_layers: int, host_name: str) ->
     if not schedule:
         raise ValueError("layers is empty; name at least one block")
     for layer in schedule:
-        whole = isinstance(layer, Integral) and not isinstance(layer, bool)
-        if not whole or not 0 <= int(layer) < n_layers:
-            raise ValueError(f"layer={layer} is outside 0..{n_layers - 1} for host {host_name!r}")
+        if isinstance(layer, bool) or not isinstance(layer, Integral) or layer < 0:
+            raise ValueError(f"layer={layer!r} is no block; blocks are whole numbers from 0")
     return {int(layer): plain_alpha(schedule[layer]) for layer in sorted(schedule)}
+
+
+def check_within(schedule: Mapping[int, Alpha], n_layers: int, host_name: str) -> None:
+    """Raise ValueError for a block that the host does not have."""
+    for layer in schedule:
+        if layer >= n_layers:
+            raise ValueError(f"layer={layer} is outside 0..{n_layers - 1} for host {host_name!r}")
 
 
 def plain_alpha(alpha: Any) -> Any:

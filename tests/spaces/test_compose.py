@@ -5,6 +5,8 @@ import torch
 from pydantic import ValidationError
 
 import lm_merge as lm
+from lm_merge.models import load
+from lm_merge.spaces import compose
 
 TRIO = {"host": "tiny-instruct", "donors": ["tiny-thinker", "tiny-coder"]}
 NOT_THERE = {"host": "no-such-model", "donors": ["nor-this"]}
@@ -59,6 +61,59 @@ def test_an_ensemble_knows_its_recipe_and_a_recipe_makes_the_ensemble(method, am
 def test_an_ensembles_recipe_is_checked_before_anything_is_loaded(given, error, message):
     with pytest.raises(error, match=message):
         lm.compose({"space": "logits", **NOT_THERE, **given})
+
+
+LATENTS = {"layers": [3], "alpha": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"layers": [3]}, "come without alpha"),
+        ({"layers": [-1], "alpha": 0.5}, "layer=-1 is no block"),
+        ({**LATENTS, "donor_weights": [1.0, 2.0]}, "2 entries for 1 donors"),
+        ({**LATENTS, "operator": "task_vector"}, "needs base="),
+        ({**LATENTS, "base": "nor-that"}, "operator 'slerp' takes no base"),
+        ({**LATENTS, "operator_args": {"lambda_reg": 1.0}}, "operator 'slerp' .*; it takes none"),
+        ({**LATENTS, "operator_args": {"foo": 1}}, "operator 'slerp' .*; it takes none"),
+        (
+            {**LATENTS, "operator": "regmean", "operator_args": {"lambda_reg": 1.0}},
+            "lambda_reg=1.0 and alpha=0.5",
+        ),
+        ({"space": "weights", "operator": "ties"}, "method 'ties' needs an ancestor"),
+        ({"space": "weights", "operator": "regmean"}, "needs data: give prompts"),
+    ],
+)
+def test_a_merges_recipe_is_checked_before_anything_is_loaded(given, message):
+    with pytest.raises(ValueError, match=message):
+        lm.compose({**NOT_THERE, **given})
+
+
+def test_a_host_that_is_the_ancestor_is_loaded_once(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        compose, "load", lambda name, **how: asked.append(name) or load(name, **how)
+    )
+    recipe = {"host": "tiny-instruct", "donors": ["tiny-thinker"], "base": "tiny-instruct"}
+    merge = lm.compose({**recipe, "operator": "task_vector", "layers": {3: 0.25}})
+    assert asked == ["tiny-instruct", "tiny-thinker"]
+    assert merge.base is merge.host
+    lerp = lm.LatentMerge(merge.host, merge.donors, operator="lerp", layers={3: 0.25})
+    tokens = merge.host.to_tokens("12+34 = ?").input_ids
+    torch.testing.assert_close(merge(tokens), lerp(tokens), atol=1e-4, rtol=1e-4)
+
+
+def test_a_recipe_cannot_name_a_merge_that_was_in_memory_only(tiny_thinker):
+    recipe = {"space": "weights", "host": "tiny-instruct", "donors": ["tiny-coder"]}
+    merged = lm.compose({**recipe, "operator": "lerp", "alpha": 0.5})
+    assert "/" not in str(merged.source)
+    for merge in (
+        lm.LatentMerge(merged, tiny_thinker, layers=[3], alpha=0.5),
+        lm.LatentMerge(tiny_thinker, merged, layers=[3], alpha=0.5),
+        lm.LogitEnsemble([tiny_thinker, merged]),
+    ):
+        with pytest.raises(ValueError, match="merged in memory .* write it with lm.merge_weights"):
+            _ = merge.recipe
 
 
 def test_a_weight_merge_computes_in_its_hosts_dtype_without_rounding_in_between():

@@ -311,7 +311,7 @@ def test_a_pipeline_of_two_merges_may_swap_host_and_donor(host, donor):
     ("arguments", "error", "message"),
     [
         ({"layers": [4], "alpha": 0.5}, ValueError, r"layer=4 is outside 0\.\.3 for host"),
-        ({"layers": [-1], "alpha": 0.5}, ValueError, r"layer=-1 is outside 0\.\.3"),
+        ({"layers": [-1], "alpha": 0.5}, ValueError, "layer=-1 is no block"),
         ({"layers": [1, 1], "alpha": 0.5}, ValueError, "names a layer twice"),
         ({"layers": [], "alpha": 0.5}, ValueError, "layers is empty"),
         ({"layers": [1]}, ValueError, "come without alpha"),
@@ -323,12 +323,36 @@ def test_a_pipeline_of_two_merges_may_swap_host_and_donor(host, donor):
         ({"alpha": 0.5, "donor_stream": "both"}, ValueError, "donor_stream='both' is unknown"),
         ({"alpha": 0.5, "donor_weights": [1.0, 2.0]}, ValueError, "has 2 entries for 1 donors"),
         ({"alpha": 0.5, "temperature": 1}, TypeError, "takes no argument temperature"),
-        ({"alpha": 0.5, "lambda_reg": 1}, TypeError, "takes no argument lambda_reg"),
+        ({"alpha": 0.5, "lambda_reg": 1}, ValueError, "takes no argument lambda_reg; only regmean"),
     ],
 )
 def test_bad_arguments_are_refused_before_anything_runs(host, donor, arguments, error, message):
     with pytest.raises(error, match=message):
         lm.LatentMerge(host, donor, **{"layers": [1], **arguments})
+
+
+def test_an_interrupt_goes_on_past_states_that_are_not_finite(host, donor):
+    def gate(h: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
+        return torch.full_like(h[..., :1], torch.nan)
+
+    merge = lm.LatentMerge(host, donor, layers=[1], alpha=gate)
+    for stop in (KeyboardInterrupt, SystemExit):
+        with pytest.raises(stop), merge.after_prompt(3):  # noqa: PT012
+            merge(random_tokens(1, 3))
+            raise stop
+    with pytest.raises(lm.NonFiniteMerge), merge.after_prompt(3):  # noqa: PT012
+        merge(random_tokens(1, 3))
+        raise RuntimeError
+
+
+def test_a_merge_used_in_inference_mode_has_gradients_later(host, donor):
+    merge = lm.LatentMerge(host, donor, layers=[1], alpha=0.40625)  # in no other test
+    with torch.inference_mode():
+        merge(random_tokens(1, 3))
+    merge(random_tokens(1, 3)).sum().backward()
+    assert donor.native_blocks()[0].mlp.up_proj.weight.grad.abs().sum() > 0
+    host.native.zero_grad()
+    donor.native.zero_grad()
 
 
 def test_a_pass_stopped_at_a_layer_is_checked_too(host, donor):
@@ -346,5 +370,5 @@ def test_the_schedule_cannot_be_changed_behind_the_merges_back(host, donor):
     with pytest.raises(TypeError):
         merge.layers[2] = 0.5
     with pytest.raises(ValueError, match=r"layers=3 is no list of blocks; give \[3\]"):
-        layer_schedule(3, 0.5, n_layers=4, host_name="host")
-    assert layer_schedule([np.int64(2)], np.float32(0.5), n_layers=4, host_name="host") == {2: 0.5}
+        layer_schedule(3, 0.5)
+    assert layer_schedule([np.int64(2)], np.float32(0.5)) == {2: 0.5}
