@@ -1,7 +1,8 @@
 """What host, donor and merge would say next, token by token: `python -m analyses.tokens --prompt ...`.
 
 The merge answers the prompt; then both parents and the merge read prompt and answer, and at every
-position from the last prompt token on their next-token distributions stand side by side.
+position from the last prompt token on their next-token distributions stand side by side, with the
+curvature of each token's loss between host and donor at the first merged block.
 """
 
 import sys
@@ -10,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pydantic import Field, PositiveInt, computed_field
 from torch import Tensor
 
@@ -24,12 +25,17 @@ from analyses.command_line import (
     run_and_draw,
 )
 from analyses.inputs import fingerprints, models_of
+from analyses.teacher_forced import Texts
+from analyses.token_curvature import TokenCurvature
 from figures import plot_gate_by_token, plot_next_tokens, plot_token_probabilities
 from figures.token_text import visible
 from lm_merge.recipe import Recipe, Source
 from lm_merge.records import Run
 from lm_merge.spaces import LatentMerge
 from lm_merge.spaces.compose import compose_latents
+
+N_POINTS = 16  # of the segment at which the curvature is looked at
+NO_CURVATURE = (ValueError, NotImplementedError)  # as `curvature_table` says
 
 
 class TokensConfig(Recipe):
@@ -46,6 +52,11 @@ class TokensConfig(Recipe):
     chat: bool = Field(default=True, description="put the prompt into the host's chat template")
     max_new_tokens: PositiveInt = Field(default=32, description="tokens of the answer at most")
     top_k: PositiveInt = Field(default=3, description="likeliest tokens of each system to show")
+    curvature: bool = Field(
+        default=True,
+        description="K_g of each token at the first merged block; half precision models are copied "
+        "to float32 above it for that",
+    )
     device: str | None = Field(default=None, description="torch device; None: the CPU")
     dtype: str | None = Field(default=None, description="torch dtype; None: the checkpoint's")
 
@@ -57,7 +68,7 @@ class TokensConfig(Recipe):
 
 
 def run(config: TokensConfig, record: Run | None = None) -> Tables:
-    """Tables "tokens", "next_tokens" and "gate" of `token_tables`."""
+    """Tables "tokens" (with the columns of `curvature_table`), "next_tokens", "gate": `token_tables`."""
     recipe = Recipe(**{key: getattr(config, key) for key in Recipe.model_fields})
     merge = compose_latents(recipe, device=config.device, dtype=config.dtype)
     if record is not None:
@@ -69,7 +80,16 @@ def run(config: TokensConfig, record: Run | None = None) -> Tables:
         )
     prompt = merge.host.to_tokens(config.prompt, chat=config.chat).input_ids
     text = merge.generate(prompt, max_new_tokens=config.max_new_tokens, do_sample=False)
-    return token_tables(merge, text, prompt.shape[1], top_k=config.top_k)
+    tables = token_tables(merge, text, prompt.shape[1], top_k=config.top_k)
+    if config.curvature:
+        try:
+            curved = curvature_table(merge, text, prompt.shape[1])
+        except NO_CURVATURE as error:  # the view is whole without it; the record says why
+            if record is not None:
+                record.update(notes=[*merge.notes, f"no curvature: {error}"])
+        else:
+            tables["tokens"] = tables["tokens"].merge(curved, on="position", validate="m:1")
+    return tables
 
 
 @torch.no_grad()
@@ -100,6 +120,26 @@ def token_tables(merge: LatentMerge, text: Tensor, n_prompt: int, *, top_k: int)
         ),
         "gate": record.table(words),
     }
+
+
+def curvature_table(merge: LatentMerge, text: Int[Tensor, "1 pos"], n_prompt: int) -> pd.DataFrame:
+    """K_g of each token after the prompt, on the segment from host to first donor at one block.
+
+    One row a position: curvature_layer (the first merged block), k_g (nats per squared norm) and
+    curvature_nats (K_g |d-h|^2), as in `TokenCurvature.measure`. Raises ValueError for models without
+    native view, NotImplementedError where torch cannot differentiate their blocks twice.
+    """
+    layer = min(merge.layers)
+    meter = TokenCurvature(merge, (layer,), (0.5,), N_POINTS)  # K_g does not depend on alpha
+    answer = torch.zeros_like(text, dtype=torch.bool)
+    answer[:, n_prompt:] = True
+    prompt_end = torch.tensor([[n_prompt - 1]], device=text.device)
+    texts = Texts(text, torch.ones_like(text), answer, prompt_end)
+    table = meter.measure(texts, answer.roll(-1, dims=1) & texts.predicts)
+    return pd.DataFrame(
+        {"curvature_layer": layer}
+        | {key: table[key] for key in ("position", "k_g", "curvature_nats")}
+    )
 
 
 def next_token_table(

@@ -1,12 +1,17 @@
 """The per-token view: probabilities are the systems' own, the text is the merge's answer."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 import torch
 
 import lm_merge as lm
-from analyses import tokens
-from figures import plot_next_tokens
+from analyses import curvature, tokens
+from analyses.teacher_forced import Texts
+from analyses.token_curvature import TokenCurvature
+from figures import plot_next_tokens, plot_token_probabilities
+from lm_merge.records import start_run
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +58,45 @@ def test_every_candidate_has_its_probability_under_every_system(tables: dict) ->
     assert (sizes == 3).all()
     totals = tables["next_tokens"].groupby(["position", "system"]).probability.sum()
     assert (totals <= 1 + 1e-6).all()
+
+
+def test_curvature_is_that_of_the_curvature_analysis_on_the_same_text(tables: dict) -> None:
+    ours = merge()
+    prompt = ours.host.to_tokens("47+38 = ?", chat=True).input_ids
+    text = ours.generate(prompt, max_new_tokens=32, do_sample=False)
+    mask = torch.ones_like(text)
+    whole = Texts(text, mask, torch.zeros_like(mask, dtype=torch.bool), mask[:, :1] * 0)
+    wanted = curvature.strip(TokenCurvature(ours, (3,), (0.75,), 16), whole).set_index("position")
+    for _, rows in tables["tokens"].groupby("system"):
+        assert (rows.curvature_layer == 3).all()
+        rows = rows.set_index("position")
+        assert rows.index.tolist() == list(range(prompt.shape[1], text.shape[1]))
+        for column in ("k_g", "curvature_nats"):
+            assert rows[column].to_numpy() == pytest.approx(
+                wanted[column].loc[rows.index].to_numpy()
+            )
+    assert (tables["tokens"].k_g > 0).any()
+
+
+@pytest.mark.parametrize("problem", [ValueError, NotImplementedError])
+def test_models_that_cannot_be_differentiated_are_shown_without_curvature(
+    problem: type[Exception], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(*_: object) -> None:
+        raise problem("no second derivative")
+
+    monkeypatch.setattr(tokens.TokenCurvature, "measure", refuse)
+    config = tokens.TokensConfig(max_new_tokens=2)
+    with start_run("tokens", config, root=tmp_path) as record:
+        shown = tokens.run(config, record)["tokens"]
+    assert "k_g" not in shown
+    assert len(plot_token_probabilities(shown).data) == 3
+    assert "no curvature: no second derivative" in (record.folder / "record.json").read_text()
+
+
+def test_curvature_can_be_left_out() -> None:
+    config = tokens.TokensConfig(max_new_tokens=1, curvature=False)
+    assert "k_g" not in tokens.run(config)["tokens"]
 
 
 def test_candidates_that_read_alike_carry_their_ids() -> None:

@@ -35,7 +35,7 @@ def saved(figure, table, tmp_path):
 
 
 def test_slider_over_alpha_shows_the_table_at_every_step(of_similarity, open_page, tmp_path):
-    table = of_similarity["similarity"]
+    table = of_similarity["similarity"].query("space == 'latents'")
     page = open_page(saved(plot_layers_by_alpha(table, "midness"), table, tmp_path))
     shown = {}
     for step in (2, 0, 1):
@@ -76,7 +76,10 @@ def test_slider_over_tokens_shows_the_candidates_of_each_position(of_tokens, ope
 def test_tokens_hold_probabilities_and_divergences(of_tokens, open_page, tmp_path):
     table = next(one for one in of_tokens.values() if "kl_nats" in one)
     page = open_page(saved(plot_token_probabilities(table), table, tmp_path))
-    strips, *lines = trace_data(page, "z", "y", "name", "x")
+    strips, *lines, curved = trace_data(page, "z", "y", "name", "x")
+    rows = table.drop_duplicates("position").sort_values("position")
+    assert curved["x"] == rows.position.tolist()
+    assert_allclose(numbers(curved["y"]), rows.k_g, rtol=1e-6)
     for system, row in zip(strips["y"], strips["z"], strict=True):
         rows = table[table.system == system].sort_values("position")
         assert_allclose(numbers(row), rows.probability, rtol=1e-6)
@@ -90,9 +93,11 @@ def test_tokens_hold_probabilities_and_divergences(of_tokens, open_page, tmp_pat
     assert f"probability {first.probability:.3f}" in text
     assert f"entropy {first.entropy_nats:.2f} nats" in text
     assert f"position {first.position}: “{first.token}”" in text
-    below = table[table.system == lines[0]["name"].split("‖")[1].strip(" )")]
+    text = " ".join(hover_texts(page, 3, 1))
+    assert f"{rows.curvature_nats.iloc[1]:.3g} nats" in text
+    below = table[table.system == lines[1]["name"].split("‖")[1].strip(" )")]
     below = below.sort_values("position").iloc[0]
-    text = " ".join(hover_texts(page, 1, 0))
+    text = " ".join(hover_texts(page, 2, 0))
     assert f"position {below.position}: “{below.token}”" in text
     assert f"{below.kl_nats:.3f} nats" in text
 

@@ -117,6 +117,24 @@ def test_token_view_shows_probabilities_and_divergences() -> None:
     assert figure.layout.yaxis2.title.text == "KL (nats)"
 
 
+def test_token_view_shows_curvature_where_the_table_has_it() -> None:
+    keys = [(position, system) for position in (7, 8, 9) for system in SYSTEMS]
+    table = pd.DataFrame(keys, columns=["position", "system"]).assign(
+        token="a<", probability=0.5, entropy_nats=1.0, kl_nats=0.0, curvature_layer=3
+    )
+    table["k_g"] = table.position.map({7: 0.0, 8: 0.25, 9: np.nan})
+    table["curvature_nats"] = 40 * table.k_g
+    figure = plot_token_probabilities(table)
+    curved = figure.data[-1]
+    assert list(curved.x) == [7, 8, 9]
+    assert list(curved.y[:2]) == [0.0, 0.25]
+    assert np.isnan(curved.y[2])
+    assert list(curved.customdata[1]) == [8, "a&lt;", 10.0]
+    assert "at block 3" in figure.layout.title.subtitle.text
+    assert figure.layout.yaxis3.title.text == "K<sub>g</sub> (nats / norm²)"
+    assert figure.layout.xaxis3.title.text == "token"
+
+
 def test_paths_in_space_follow_the_blocks_in_order() -> None:
     table = pd.DataFrame(
         [
