@@ -172,7 +172,7 @@ def weights(
         shard_size: bytes a file at most
         threads: tensors at a time; the cores unless given
         allow_pickle: read .bin files where there are no safetensors
-        prompts: text file with one prompt a line, the data of regmean and fisher
+        prompts: text file with one prompt a line, for regmean and fisher; the recipe's data unless given
     """
     from lm_merge.spaces.weights import make_weight_plan, merge_weights
 
