@@ -66,10 +66,9 @@ class PeakWatch(threading.Thread):
 
     def run(self) -> None:
         while not self.done:
-            lines = Path("/proc/self/status").read_text().splitlines()
-            fields = dict(line.split(":", 1) for line in lines)
-            self.anonymous_mb = max(self.anonymous_mb, _megabytes(fields["RssAnon"]))
-            self.rss_mb = max(self.rss_mb, _megabytes(fields["VmRSS"]))
+            now = memory_mb("self")
+            self.anonymous_mb = max(self.anonymous_mb, now["RssAnon"])
+            self.rss_mb = max(self.rss_mb, now["VmRSS"])
             time.sleep(0.002)
 
     def __enter__(self) -> "PeakWatch":
@@ -81,8 +80,21 @@ class PeakWatch(threading.Thread):
         self.join()
 
 
-def _megabytes(field: str) -> float:
-    return int(field.split()[0]) * 1024 / 1e6
+def memory_mb(pid: int | str) -> dict[str, float]:
+    """Memory of a process by the kernel's names, such as RssAnon, in MB.
+
+    Empty once the process has ended, or where there is no /proc.
+    """
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return {}
+    fields = dict(line.split(":", 1) for line in lines)
+    return {
+        name: int(value.split()[0]) * 1024 / 1e6
+        for name, value in fields.items()
+        if value.endswith(" kB")
+    }
 
 
 def _work(what: str, folder: Path) -> None:

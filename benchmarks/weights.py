@@ -20,6 +20,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from analyses.command_line import Tables, progress
+from benchmarks.memory import memory_mb
 from benchmarks.pairs import random_native
 from benchmarks.running import run_benchmark
 
@@ -156,23 +157,13 @@ def _run(command: list[str]) -> tuple[float, float]:
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(command, stdout=said, stderr=said)
         while process.poll() is None:
-            samples += _anonymous_mb(process.pid)
+            samples += [mb for name, mb in memory_mb(process.pid).items() if name == "RssAnon"]
             time.sleep(0.005)
         wall = time.perf_counter() - start
         if process.returncode != 0:
             said.seek(0)
             raise ValueError(f"{' '.join(command[:4])} failed: {said.read().decode()[-500:]}")
     return wall, max(samples, default=float("nan"))
-
-
-def _anonymous_mb(pid: int) -> list[float]:
-    """One sample, or none once the process has ended or where there is no /proc."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return []
-    fields = [line for line in lines if line.startswith("RssAnon:")]
-    return [int(line.split()[1]) * 1024 / 1e6 for line in fields]
 
 
 def tables(config: WeightsConfig) -> Tables:
