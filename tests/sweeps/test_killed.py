@@ -75,13 +75,14 @@ def assert_whole(folder: Path, n: int) -> None:
         assert max(traced(folder)[config.alpha]) <= end.timestamp()
 
 
-def test_killed_at_any_file_operation_and_started_again(tmp_path, processes):
+@pytest.mark.parametrize("n_kills", [3, pytest.param(12, marks=pytest.mark.slow)])
+def test_killed_at_any_file_operation_and_started_again(tmp_path, processes, n_kills):
     whole = Child(processes, tmp_path, 2, sweep_cells.computed).end()
     assert whole is not None
     n_operations, statuses = whole
     assert statuses == ["finished"] * 2
     n_before = []
-    for stop_at in random.Random(0).sample(range(1, n_operations + 1), 8):
+    for stop_at in random.Random(0).sample(range(1, n_operations + 1), n_kills):
         folder = tmp_path / str(stop_at)
         folder.mkdir()
         assert Child(processes, folder, 2, sweep_cells.computed, stop_at).end() is None
@@ -96,6 +97,7 @@ def test_killed_at_any_file_operation_and_started_again(tmp_path, processes):
     assert set(n_before) == {0, 1}  # both cells were hit
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_at_random_moments(tmp_path, processes):
     chance, n_killed, n = random.Random(1), 0, 8
     while True:
