@@ -27,7 +27,8 @@ _PLACE = """([place, curve, point]) => {
   const [x, y] = [axis(trace.xaxis), axis(trace.yaxis)];
   const [row, column] = Array.isArray(point) ? point : [point, point];
   const box = figure.getBoundingClientRect();
-  return [box.x + x._offset + x.d2p(trace.x[column]), box.y + y._offset + y.d2p(trace.y[row])];
+  const at = (axis, value) => axis._offset + axis.l2p(axis.d2l(value));  // "3" may be a category
+  return [box.x + at(x, trace.x[column]), box.y + at(y, trace.y[row])];
 }"""
 _HOVERED = """place => [...document.querySelectorAll('.plotly-graph-div')[place]
   .querySelectorAll('.hoverlayer .hovertext')].map(one => one.textContent)"""
@@ -78,7 +79,16 @@ def hover_texts(page: Any, curve: int, point: Any, place: int = 0) -> list[str]:
 
 def bar_hover_texts(page: Any, bar: int, place: int = 0) -> list[str]:
     """The texts that show when the mouse is in the middle of a bar, counted over all traces."""
+    return _hovered_texts(page, ".bars .point path", bar, place)
+
+
+def marker_hover_texts(page: Any, marker: int, place: int = 0) -> list[str]:
+    """The same of a marker: for those that stand aside from their category, in groups."""
+    return _hovered_texts(page, ".scatterlayer .points path", marker, place)
+
+
+def _hovered_texts(page: Any, shapes: str, number: int, place: int) -> list[str]:
     figure = page.locator(".plotly-graph-div").nth(place)
-    figure.locator(".bars .point path").nth(bar).hover(force=True)
+    figure.locator(shapes).nth(number).hover(force=True)
     figure.locator(".hoverlayer .hovertext").first.wait_for()
     return page.evaluate(_HOVERED, place)

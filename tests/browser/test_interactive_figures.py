@@ -4,15 +4,27 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
-from plotly_page import bar_hover_texts, hover_texts, move_slider, numbers, slider_label, trace_data
+from plotly_page import (
+    bar_hover_texts,
+    hover_texts,
+    marker_hover_texts,
+    move_slider,
+    numbers,
+    slider_label,
+    trace_data,
+)
 
 from analyses import similarity, tokens
 from figures import (
     plot_gate_by_token,
+    plot_judge_agreement,
+    plot_judge_consistency,
     plot_layers_by_alpha,
+    plot_layerwise_heatmap,
     plot_next_tokens,
     plot_residual_paths_3d,
     plot_token_probabilities,
+    plot_win_rates,
     save_figure,
 )
 
@@ -134,3 +146,72 @@ def test_paths_in_space_are_drawn_from_the_table(of_similarity, open_page, tmp_p
     canvas = page.locator(".gl-container canvas").first.bounding_box()
     assert canvas["width"] > 300
     assert "WebGL is not supported" not in page.content().split("</script>")[-1]
+
+
+def test_heat_map_over_blocks_holds_every_cell(open_page, tmp_path):
+    cells = pd.MultiIndex.from_product([("lerp", "slerp"), (3, 7), (0.25, 0.75)])
+    table = pd.DataFrame(list(cells), columns=["operator", "layer", "alpha"])
+    table = table.assign(space="latents", metric="loss_answer", value=0.1 * table.index, n=40)
+    table = table.assign(low=table.value - 0.05, high=table.value + 0.03)
+    page = open_page(saved(plot_layerwise_heatmap(table, "loss_answer"), table, tmp_path))
+    for trace, operator in zip(trace_data(page, "x", "y", "z"), ("lerp", "slerp"), strict=True):
+        grid = table[table.operator == operator].pivot(
+            index="alpha", columns="layer", values="value"
+        )
+        assert (trace["x"], trace["y"]) == (["3", "7"], ["0.25", "0.75"])
+        assert_allclose(np.array(trace["z"]), grid)
+    [text] = hover_texts(page, 1, [1, 0])
+    assert text == "block 3, α = 0.750.5000, 0.4500 to 0.5300n = 40"
+
+
+def test_win_rates_hold_shares_and_intervals(open_page, tmp_path):
+    rates = {"win_rate": 0.6, "low": 0.5, "high": 0.75}
+    shares = {"win_frac": 0.4, "tie_frac": 0.4, "loss_frac": 0.2}
+    common = {"opponent": "host", "judge": "answer key", "judge_accuracy_pct": np.nan}
+    table = pd.DataFrame(
+        {"system": system, "category": category, "n": 60, "worst_half_width": 0.127}
+        | (common | rates | shares)
+        for system in ("merge a", "merge b")
+        for category in ("Math", "Overall")
+    )
+    page = open_page(saved(plot_win_rates(table), table, tmp_path))
+    drawn = trace_data(page, "name", "x", "y", "error_x.array", "error_x.arrayminus")
+    wanted = {"won": 40, "tied": 40, "lost": 20, "win rate, a tie as half a win": 60}
+    assert [trace["name"] for trace in drawn] == [*wanted] * 2
+    for trace in drawn:
+        assert trace["y"] == ["Math (60)", "Overall (60)"]
+        assert_allclose(trace["x"], wanted[trace["name"]])
+    assert_allclose(drawn[3]["error_x.array"], 15)
+    assert_allclose(drawn[3]["error_x.arrayminus"], 10)
+    assert "won 40.0 %" in " ".join(bar_hover_texts(page, 0))
+    assert "win rate 60.0 %" in " ".join(hover_texts(page, 3, 0))
+
+
+def test_judge_figures_hold_verdicts_by_order_and_agreement(open_page, tmp_path):
+    judges = ("a judge", "another")
+    common = {"low": 0.1, "high": 0.5, "n": 154}
+    keys = [
+        (judge, category, metric)
+        for judge in judges
+        for category in ("Knowledge", "Math")
+        for metric in ("consistency", "order_gap")
+    ]
+    table = pd.DataFrame(keys, columns=["judge", "category", "metric"])
+    table = table.assign(pairs="official", value=0.125 + table.index / 40, **common)
+    page = open_page(saved(plot_judge_consistency(table), table, tmp_path))
+    shown = trace_data(page, "name", "x", "y")
+    groups = table.groupby(["judge", "metric"], sort=False)
+    for trace, ((judge, _), rows) in zip(shown, groups, strict=True):
+        assert (trace["name"], trace["x"]) == (judge, ["Knowledge", "Math"])
+        assert_allclose(trace["y"], 100 * rows.value)
+    assert "12.5 %n = 154 pairs" in " ".join(marker_hover_texts(page, 0))
+    pairs = pd.DataFrame(
+        {"judge": one, "other": other, "value": 1.0 if one == other else 0.3, "kappa": 0.2} | common
+        for one in judges
+        for other in judges
+    )
+    page = open_page(saved(plot_judge_agreement(pairs), pairs, tmp_path))
+    [matrix] = trace_data(page, "z")
+    assert_allclose(np.array(matrix["z"]), [[100, 30], [30, 100]])
+    [text] = hover_texts(page, 0, [0, 1])
+    assert text == "a judgeanother30.0 % [10.0, 50.0]n = 154 games"
