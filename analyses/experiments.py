@@ -50,7 +50,7 @@ class Experiment:
 
 
 LATENT_OPERATORS = ("lerp", "slerp", "regmean")
-ALL_FIELDS = tuple(Recipe.model_fields)
+ALL_FIELDS = tuple(key for key in Recipe.model_fields if key != "data")  # which weights alone take
 MODELS = ("space", "host", "donors", "base", "donor_weights")
 HOW = ("positions", "donor_stream", "accept")
 

@@ -5,7 +5,6 @@ position from the last prompt token on their next-token distributions stand side
 curvature of each token's loss between host and donor at the first merged block.
 """
 
-import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
@@ -19,12 +18,10 @@ from analyses.command_line import (
     Figure,
     OutputOptions,
     Tables,
-    config_in,
+    analysis_main,
     one_line_errors,
-    parse_config,
-    run_and_draw,
 )
-from analyses.inputs import fingerprints, models_of
+from analyses.inputs import fingerprints, note_models
 from analyses.teacher_forced import Texts
 from analyses.token_curvature import TokenCurvature
 from figures import plot_gate_by_token, plot_next_tokens, plot_token_probabilities
@@ -71,13 +68,7 @@ def run(config: TokensConfig, record: Run | None = None) -> Tables:
     """Tables "tokens" (with the columns of `curvature_table`), "next_tokens", "gate": `token_tables`."""
     recipe = Recipe(**{key: getattr(config, key) for key in Recipe.model_fields})
     merge = compose_latents(recipe, device=config.device, dtype=config.dtype)
-    if record is not None:
-        record.update(
-            device=str(merge.host.device),
-            dtype=str(merge.host.dtype).removeprefix("torch."),
-            models=models_of(merge),
-            notes=merge.notes,
-        )
+    note_models(record, merge)
     prompt = merge.host.to_tokens(config.prompt, chat=config.chat).input_ids
     text = merge.generate(prompt, max_new_tokens=config.max_new_tokens, do_sample=False)
     tables = token_tables(merge, text, prompt.shape[1], top_k=config.top_k)
@@ -227,13 +218,16 @@ class TokensOptions(TokensConfig, OutputOptions):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line: measure (or find the finished run), draw, save, say where."""
-    options, given = parse_config(
-        TokensOptions, argv, prog="python -m analyses.tokens", description=__doc__ or ""
+    analysis_main(
+        "tokens",
+        TokensOptions,
+        TokensConfig,
+        argv,
+        run=run,
+        draw=lambda tables, config: draw(tables),
+        summary=lambda tables: "".join(tables["tokens"].query("system == 'merged'").token),
+        description=__doc__,
     )
-    config = config_in(options, TokensConfig)
-    folder, tables = run_and_draw("tokens", config, given, output=options, run=run, draw=draw)
-    merged = tables["tokens"].query("system == 'merged'")
-    sys.stdout.write(f"{''.join(merged.token)}\ntables and figures: {folder}\n")
 
 
 if __name__ == "__main__":

@@ -294,7 +294,7 @@ def test_hooks_serve_passes_in_inference_mode_and_outside_it(models):
 
 
 def test_rounded_weights_give_a_recipe_that_loads(models):
-    ensemble = lm.LogitEnsemble([models[0]] * 4, [0, 0.1, 0.4, 0.1])
+    ensemble = lm.LogitEnsemble([models[0]] * 4, [0.0, 0.1, 0.4, 0.1])
     assert ensemble.alpha == 1.0
     again = lm.Recipe.load(ensemble.recipe.model_dump())
     weights = weights_from_alpha(again.alpha, again.donor_weights, 3)
