@@ -7,12 +7,13 @@ experiment of the paper instead (`analyses.paper`).
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import plotly.graph_objects as go
 from pydantic import Field, PositiveInt, model_validator
 
 from analyses import curvature, layerwise, similarity
@@ -63,6 +64,11 @@ SIMILARITY_TEXT = (
     "Both parents and the merge read the same prompts. Midness is the cosine of the merged stream with "
     "the midpoint of the arc from host to donor; the arc ratio is the share of that arc travelled; CKA "
     "compares whole sets of token states. Before the merged block the stream is the host's own."
+)
+BESIDE_TEXT = (
+    "The same prompts read by merges of the whole models: in weights, which have a stream of their own, "
+    "and in logits, where every model keeps its own and only what they say becomes one. The second "
+    "figure sets what each says between its parents, in nats."
 )
 PATHS_TEXT = (
     "Mean residual stream over all tokens, block by block, in the plane that holds most of it."
@@ -255,6 +261,14 @@ def draw(tables: Tables, config: ReportConfig) -> list[Figure]:
     ]
 
 
+def beside_sections(drawn: Mapping[str, go.Figure]) -> list[Section]:
+    """The merge beside merges in other spaces, where there are such."""
+    if "similarity_by_space" not in drawn:
+        return []
+    by_space, said = drawn["similarity_by_space"], drawn["output_divergence_by_space"]
+    return [Section("Beside merges in other spaces", BESIDE_TEXT, by_space), Section("", "", said)]
+
+
 def curvature_tables(tables: Tables) -> Tables:
     """The curvature analysis's tables by their own names."""
     named = {key.removeprefix("curvature_"): table for key, table in tables.items()}
@@ -288,9 +302,10 @@ def page(tables: Tables, config: ReportConfig, figures: Sequence[Figure]) -> str
             "Where the merged stream lies",
             SIMILARITY_TEXT,
             drawn["similarity_by_layer"],
-            tables["similarity"],
+            similarity.of_first_merge(tables["similarity"]),
         ),
         Section("How far along the arc", "", drawn["arc_ratio_by_alpha"], None),
+        *beside_sections(drawn),
         Section("The way through the blocks", PATHS_TEXT, drawn["residual_paths"], tables["paths"]),
         Section("Which block, how much of the donor", GRID_TEXT, drawn["layerwise_loss_answer"]),
         Section("", "", drawn["layerwise_kl_host_lines"]),

@@ -26,3 +26,13 @@ def tiny_instruct() -> lm.HookedLM:
 @pytest.fixture(scope="session")
 def tiny_thinker() -> lm.HookedLM:
     return lm.load("tiny-thinker")
+
+
+@pytest.fixture(scope="session")
+def small_report(tmp_path_factory):
+    """The options of a small report, its page and its tables; run once a worker."""
+    from analyses import report
+
+    sizes = {"n_questions": 4, "n_prompts": 8, "n_texts": 2, "alphas": (0.5, 0.75)}
+    options = report.ReportOptions(**sizes, runs=tmp_path_factory.mktemp("runs"))
+    return options, *report.write(options, {}, quiet=True)

@@ -1,21 +1,17 @@
 """The report and the command that makes it, at small size."""
 
 import re
-from functools import partial
-from pathlib import Path
 
 import pytest
 
 from analyses import report
 from lm_merge import cli
 
-SMALL = {"n_questions": 4, "n_prompts": 8, "n_texts": 2, "alphas": (0.5,)}
 
-
-def test_the_report_is_one_page_with_all_figures_and_true_numbers(tmp_path):
-    path, tables = report.write(report.ReportOptions(**SMALL, runs=tmp_path), {}, quiet=True)
+def test_the_report_is_one_page_with_all_figures_and_true_numbers(small_report):
+    _, path, tables = small_report
     html = path.read_text()
-    assert html.count('class="plotly-graph-div') == 12
+    assert html.count('class="plotly-graph-div') == 14
     assert "Block 7: K_g median" in html  # a capital at the start, and only there
     assert not re.search(r"<(script|link|img)[^>]*(src|href)=", html)
     grid = {"layerwise", "signal_ranks"}
@@ -27,20 +23,21 @@ def test_the_report_is_one_page_with_all_figures_and_true_numbers(tmp_path):
         "host tiny-instruct",
         "donor tiny-thinker",
         "merged 0.5",
+        "merged 0.75",
     ]
-    assert len(answers) == 4 * 3
+    assert len(answers) == 4 * 4
     overall = accuracy[accuracy.category == "Overall"].set_index("system").accuracy_frac
     parts = accuracy[accuracy.category != "Overall"].groupby("system").accuracy_frac.mean()
     assert overall.to_dict() == pytest.approx(parts.to_dict())
     assert list(tables["spaces"].system.unique()) == [
         "host tiny-instruct",
         "donor tiny-thinker",
-        "latents slerp 0.5",
-        "latents lerp 0.5",
-        "weights lerp 0.5",
-        "weights slerp 0.5",
-        "logits soft 0.5",
-        "logits mean 0.5",
+        "latents slerp 0.75",
+        "latents lerp 0.75",
+        "weights lerp 0.75",
+        "weights slerp 0.75",
+        "logits soft 0.75",
+        "logits mean 0.75",
         "weights task_arithmetic, trio",
         "weights ties, trio",
     ]
@@ -110,13 +107,13 @@ def test_a_missing_file_is_named(tmp_path, capsys):
     assert "nope.yaml" in capsys.readouterr().err
 
 
-def test_the_demo_says_what_it_did_and_where_the_report_lies(tmp_path, capsys, monkeypatch):
-    small = partial(report.ReportOptions, **SMALL | {"alphas": (0.5, 0.75)})
-    monkeypatch.setattr(report, "ReportOptions", small)
-    cli.main(["demo", "--runs", str(tmp_path)])
-    out = capsys.readouterr().out
-    assert "donor tiny-thinker" in out
-    assert "merged 0.75" in out
-    report_path = out.strip().splitlines()[-1]
-    assert report_path.endswith("report.html")
-    assert "Two models in one residual stream" in Path(report_path).read_text()
+def test_the_demo_says_what_it_did_and_where_the_report_lies(small_report, capsys, monkeypatch):
+    options, path, _ = small_report
+    monkeypatch.setattr(report, "ReportOptions", lambda runs: options)
+    cli.main(["demo", "--runs", str(options.runs)])
+    captured = capsys.readouterr()
+    assert "donor tiny-thinker" in captured.out
+    assert "merged 0.75" in captured.out
+    assert "found the finished run" in captured.err
+    assert captured.out.strip().splitlines()[-1] == str(path.resolve())
+    assert "Two models in one residual stream" in path.read_text()

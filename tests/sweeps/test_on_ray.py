@@ -1,4 +1,4 @@
-"""Sweeps on a local Ray cluster: one CPU, which is quicker to start, and two in the slow tests."""
+"""Sweeps on a local Ray cluster, whose start alone takes ten seconds: slow tests but for one."""
 
 import secrets
 from functools import partial
@@ -27,7 +27,8 @@ def executor(tmp_path_factory, request):
             yield executor
 
 
-@pytest.mark.parametrize("executor", [1, pytest.param(2, marks=pytest.mark.slow)], indirect=True)
+@pytest.mark.slow
+@on_two_cpus
 def test_serial_and_ray_rows_are_equal(tmp_path, executor):
     values = {"alpha": [0.25, 0.75], "layers": [(1,), (1, 3)]}
     settings, labels = grid(Settings(folder=tmp_path), values), grid_labels(values)
