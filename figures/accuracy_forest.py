@@ -79,6 +79,7 @@ def _dots(rows: pd.DataFrame, space: str, *, in_legend: bool) -> go.Scatter:
         error_x=interval_bars(rows, "accuracy_frac", scale=100) | {"color": GREY},
         customdata=rows["n"],
         mode="markers",
+        cliponaxis=False,  # marks at 0 and 100 stay whole in narrow panels
         marker={"color": colors, "size": 9, "symbol": SYMBOLS.get(space, "cross")},
         name=space or MODEL,
         legendgroup=space or MODEL,

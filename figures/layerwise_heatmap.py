@@ -47,7 +47,8 @@ def plot_layerwise_heatmap(table: pd.DataFrame, metric: str) -> go.Figure:
         title=f"{drawn_as.title} by merged block",
         subtitle=f"{count_phrase(rows, drawn_as.unit)} a cell<br>{' · '.join(notes)}",
     )
-    figure.update_xaxes(title_text="merged block (from 0)", showgrid=False, showline=False)
+    figure.update_xaxes(showgrid=False, showline=False)
+    figure.update_xaxes(title_text="merged block (from 0)", col=(len(kinds) + 1) // 2)
     figure.update_yaxes(showgrid=False, showline=False)
     figure.update_yaxes(title_text="α, weight of the donor", col=1)
     height = ROW_HEIGHT * len(distinct(rows, "alpha"))

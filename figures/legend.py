@@ -14,6 +14,12 @@ def legend_names(figure: go.Figure) -> list[str]:
     return [str(trace.name) for trace in traces if trace.showlegend is not False]
 
 
+def legend_height(n_entries: int, text_width: float, width: float) -> int:
+    """Pixels that so many entries need in a legend `width` pixels wide."""
+    n_columns = max(1, int(width // (text_width + _SYMBOL)))
+    return _ROW * -(-n_entries // n_columns)
+
+
 def add_bottom_legend(
     figure: go.Figure, *, plot_height: int, top: int, axis_height: int = 66
 ) -> go.Figure:
@@ -25,8 +31,7 @@ def add_bottom_legend(
     """
     names = legend_names(figure)
     text_width = round(_LETTER * max(map(len, names), default=0)) + 6
-    n_columns = max(1, NARROWEST // (text_width + _SYMBOL))
-    bottom = axis_height + _ROW * -(-len(names) // n_columns)
+    bottom = axis_height + legend_height(len(names), text_width, NARROWEST)
     return figure.update_layout(
         height=top + plot_height + bottom,
         margin={"t": top, "b": bottom},

@@ -45,7 +45,7 @@ def plot_residual_paths_3d(table: pd.DataFrame) -> go.Figure:
     scene = {
         f"{axis}axis": {
             "title": {"text": f"PC {number} ({share:.1f} %)", "font": {"size": 12}},
-            "tickfont": {"size": 10},
+            "tickfont": {"size": 11},
         }
         for number, (axis, share) in enumerate(zip("xyz", shares, strict=True), start=1)
     }

@@ -60,6 +60,7 @@ TEMPLATE = go.layout.Template(
             "sequential": SEQUENTIAL_SCALE,
             "sequentialminus": SEQUENTIAL_SCALE,
         },
+        "coloraxis": {"colorbar": _COLORBAR},
         "xaxis": _AXIS,
         "yaxis": _AXIS,
         "margin": {"l": 70, "r": 24, "t": 92, "b": 60},

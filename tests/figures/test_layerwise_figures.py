@@ -29,7 +29,8 @@ def test_heat_maps_share_a_scale_and_frame_the_best_cell_of_each(layerwise):
     assert len(figure.data) == 3
     assert {trace.coloraxis for trace in figure.data} == {"coloraxis"}
     assert figure.layout.coloraxis.colorbar.title.text == "loss (nats/token)"
-    assert [axis.title.text for axis in figure.select_xaxes()] == ["merged block (from 0)"] * 3
+    titles = [axis.title.text for axis in figure.select_xaxes()]
+    assert titles == [None, "merged block (from 0)", None]  # once, so that narrow maps have room
     assert figure.layout.yaxis.title.text == "α, weight of the donor"
     frames = figure.layout.shapes
     assert len(frames) == 3
