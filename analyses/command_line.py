@@ -34,6 +34,13 @@ class OutputOptions(BaseModel):
     export: Path | None = Field(
         default=None, description="folder for copies: figures as PDF, SVG, PNG, tables as CSV"
     )
+    width_in: float | None = Field(
+        default=None,
+        ge=1,
+        le=40,
+        description="inches that exported figures are wide, laid out for print: a column has about 3.3, "
+        "a page 6.9; None: laid out for a screen",
+    )
     fresh: bool = Field(
         default=False,
         description="compute anew even if a finished run has this configuration; answers and "
@@ -133,7 +140,7 @@ def run_and_draw(
     figures = draw(tables)
     save_figures(folder, figures, ("html",))
     if output.export is not None:
-        save_figures(output.export, figures, EXPORT_FORMATS)
+        save_figures(output.export, figures, EXPORT_FORMATS, width_in=output.width_in)
     return folder, tables
 
 
@@ -177,10 +184,16 @@ def analysis_main(
     run_and_say(analysis, config, given, output=options, run=run, draw=draw, summary=summary)
 
 
-def save_figures(folder: Path, figures: Sequence[Figure], formats: Sequence[str]) -> list[Path]:
-    """Save each figure with the table it drew."""
+def save_figures(
+    folder: Path,
+    figures: Sequence[Figure],
+    formats: Sequence[str],
+    *,
+    width_in: float | None = None,
+) -> list[Path]:
+    """Save each figure with the table it drew; width_in as in `save_figure`."""
     return [
         path
         for name, figure, table in figures
-        for path in save_figure(figure, table, folder, name, formats=formats)
+        for path in save_figure(figure, table, folder, name, formats=formats, width_in=width_in)
     ]

@@ -7,8 +7,8 @@ import pandas as pd
 import torch
 
 from analyses.rank_correlation import N_RESAMPLES, percentile_interval, spearman
-from figures.interval_line import NORMAL_95
 from lm_merge.evaluation import wilson_interval
+from lm_merge.evaluation.intervals import NORMAL_95
 from lm_merge.metrics import ClusteredMean
 
 OF_LAYER = (

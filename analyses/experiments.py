@@ -11,6 +11,7 @@ from analyses import comparison, curvature, layerwise, similarity, spaces, token
 from analyses.command_line import Figure, Tables
 from figures import interval_table
 from lm_merge.coefficients import alpha_from_lambda
+from lm_merge.evaluation.intervals import NORMAL_95
 from lm_merge.recipe import Recipe
 from lm_merge.records import Run
 
@@ -145,8 +146,8 @@ def _similarity_draw(tables: Tables, config: similarity.SimilarityConfig) -> lis
 def _similarity_print(tables: Tables) -> dict[str, pd.DataFrame]:
     table = tables["similarity"]
     rows = table[table.layer == table.layer.max()].assign(
-        low=lambda one: one.value - 1.96 * one.standard_error,
-        high=lambda one: one.value + 1.96 * one.standard_error,
+        low=lambda one: one.value - NORMAL_95 * one.standard_error,
+        high=lambda one: one.value + NORMAL_95 * one.standard_error,
     )
     shown = ["midness", "arc_ratio", "cka_debiased_host_merged", "cka_debiased_donor_merged"]
     rows = rows[rows.metric.isin(shown)]

@@ -174,7 +174,8 @@ def _save(
     if options.export is not None:
         folders[options.export] = EXPORT_FORMATS
     for folder, formats in folders.items():
-        for path in save_figures(folder, figures, formats):
+        width_in = options.width_in if folder == options.export else None
+        for path in save_figures(folder, figures, formats, width_in=width_in):
             record.add_file(path)
         for key, printed in experiment.print_tables(tables).items():
             caption = f"{experiment.title}: {_words(key)}"

@@ -335,7 +335,7 @@ def write(options: ReportOptions, given: dict, *, quiet: bool = False) -> tuple[
     figures = draw(tables, config)
     save_figures(folder / "figures", figures, ("html",))
     if options.export is not None:
-        save_figures(options.export, figures, EXPORT_FORMATS)
+        save_figures(options.export, figures, EXPORT_FORMATS, width_in=options.width_in)
     path = folder / "report.html"
     path.write_text(page(tables, config, figures), encoding="utf-8")
     return path, tables

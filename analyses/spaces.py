@@ -28,7 +28,7 @@ from analyses.compositions import compositions
 from analyses.inputs import fingerprints_of, note_models, recipe_sources
 from analyses.similarity import SimilarityConfig, middle
 from figures import plot_output_divergence, plot_similarity_by_layer
-from figures.interval_line import NORMAL_95
+from lm_merge.evaluation.intervals import NORMAL_95
 from lm_merge.recipe import Recipe, Source, Tolerance
 from lm_merge.records import Run
 
