@@ -60,7 +60,9 @@ def plot_layerwise_lines(table: pd.DataFrame, metric: str) -> go.Figure:
             style = {"color": operator_color(operator), "dash": space_dash(space), "width": 2}
             trace.update(name=name, legendgroup=name, line=style, showlegend=column == 1)
             figure.add_trace(trace, row=1, col=column)
-    note = grid_note([str(operator) for operator in distinct(rows, "operator")])
+    level = "level: whole models, which have no block" if n_wholes else ""
+    operators = [str(operator) for operator in distinct(rows, "operator")]
+    note = " · ".join(filter(None, [level, grid_note(operators)]))
     apply_template(
         figure,
         title=f"{drawn_as.title} by merged block",
@@ -68,7 +70,10 @@ def plot_layerwise_lines(table: pd.DataFrame, metric: str) -> go.Figure:
         + (f"<br>{note}" if note else ""),
     )
     axis = block_axis(layers)
-    axis["range"][1] += BAR_GAP * span * n_wholes
+    if n_wholes:  # room for their bars, which stand at no block
+        ticks = list(range(0, max(layers) + 1, axis["dtick"]))
+        axis |= {"tickmode": "array", "tickvals": ticks}
+        axis["range"][1] += BAR_GAP * span * n_wholes
     figure.update_xaxes(**axis)
     figure.update_xaxes(title_text="merged block (from 0)")
     figure.update_yaxes(title_text=drawn_as.axis, col=1)

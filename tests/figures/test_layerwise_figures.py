@@ -117,4 +117,6 @@ def test_merges_of_whole_models_are_level_lines_beside_the_grid(layerwise):
         assert 7 < trace.x[1] < figure.layout.xaxis.range[1]
         assert trace.line.dash == "dash"
         assert trace.error_y.array == pytest.approx((0.0, 0.2))
+    assert max(figure.layout.xaxis.tickvals) == 7  # no tick where no block is
+    assert "level: whole models" in figure.layout.title.subtitle.text
     assert len(plot_layerwise_heatmap(both, "accuracy").data) == 3
