@@ -14,7 +14,9 @@ from jsonargparse import ArgumentParser
 from pydantic import BaseModel, Field
 from rich.console import Console
 from rich.progress import track
+from transformers.utils.logging import disable_progress_bar
 
+from analyses.errors import one_line
 from analyses.errors import one_line_errors as one_line_errors  # offered here to every analysis
 from analyses.option_names import with_underscores
 from figures import save_figure
@@ -66,6 +68,7 @@ def parse_config(
     Every field is an option, with dashes or underscores in its name; `--config file.yaml` sets fields
     that later options override.
     """
+    disable_progress_bar()  # that of loading weights, among results
     parser = ArgumentParser(prog=prog, description=description)
     parser.add_argument("--config", action="config", help="YAML file with any of the options below")
     parser.add_class_arguments(config_class, as_group=False)
@@ -77,7 +80,7 @@ def parse_config(
     try:
         return config_class(**everything), given
     except ValueError as error:  # a check across fields; parser.error leaves with status 2
-        parser.error(str(error))
+        parser.error(one_line(error))
 
 
 def finished_tables(

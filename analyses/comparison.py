@@ -41,6 +41,8 @@ from lm_merge.evaluation.comparison import OVERALL
 from lm_merge.evaluation.marking import Marker
 from lm_merge.records import Run
 
+SIGNIFICANT = 0.05  # of a p-value
+
 
 def run(
     config: ComparisonConfig,
@@ -110,13 +112,15 @@ def summary(tables: Tables) -> str:
 
 
 def _sentence(row: pd.Series) -> str:
+    """Who is ahead, if both the paired interval and McNemar's test tell the two apart."""
     low, high = 100 * row.difference_low, 100 * row.difference_high
     calibration = ""
     if not pd.isna(row.judge_accuracy_pct):
         calibration = f", whose accuracy on labelled pairs is {row.judge_accuracy_pct:.1f} %"
-    if low > 0:
+    by_both = not row.mcnemar_p >= SIGNIFICANT  # an undefined one leaves it to the interval
+    if low > 0 and by_both:
         verdict = "beats"
-    elif high < 0:
+    elif high < 0 and by_both:
         verdict = "loses to"
     else:
         verdict = "cannot be told from"

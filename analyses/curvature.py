@@ -196,10 +196,14 @@ def summary(tables: Tables) -> str:
         f"{value('gap_nats', 'mean', at_alpha):.3f} of at most "
         f"{value('bound_nats', 'mean', at_alpha):.3f} nats, tightness median "
         f"{value('tightness', 'median', at_alpha):.2f}, largest "
-        f"{value('tightness', 'max', at_alpha):.2f}; the bound holds on {100 * held.min():.1f} % of "
-        f"tokens or more at every block and alpha; rank correlation of bound and gap over blocks "
+        f"{value('tightness', 'max', at_alpha):.2f}; the bound holds on {_share(held.min())} "
+        f"at every block and alpha; rank correlation of bound and gap over blocks "
         f"and alphas {ranks.spearman['blocks and alphas']:.2f}"
     )
+
+
+def _share(least: float) -> str:
+    return "every token" if least == 1 else f"at least {100 * least:.1f} % of tokens"
 
 
 class CurvatureOptions(CurvatureConfig, OutputOptions):

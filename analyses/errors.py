@@ -3,8 +3,10 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 USER_ERRORS = (
     ValueError,
@@ -22,6 +24,22 @@ def one_line_errors(prog: str) -> Iterator[None]:
     try:
         yield
     except USER_ERRORS as error:
-        text = error.args[0] if isinstance(error, KeyError) and error.args else error
-        sys.stderr.write(f"{prog}: {text}\n")
+        sys.stderr.write(f"{prog}: {one_line(error)}\n")
         sys.exit(2)
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, without the frame that a library puts around it."""
+    if isinstance(error, ValidationError):
+        return "; ".join(_problem(one) for one in error.errors())
+    return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+
+
+def _problem(found: Any) -> str:
+    place = ".".join(map(str, found["loc"]))
+    if found["type"] == "extra_forbidden":
+        return f"unknown key {place!r}; leave it out or correct its name"
+    said = found["msg"].removeprefix("Value error, ")
+    if found["type"] == "value_error" or not place:
+        return said
+    return f"{place}={found['input']!r}: {said}"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from analyses.command_line import (
     EXPORT_FORMATS,
@@ -25,6 +25,7 @@ from analyses.command_line import (
     run_recorded,
     save_figures,
 )
+from analyses.errors import one_line
 from analyses.experiments import EXPERIMENTS, Experiment, Size
 from analyses.inputs import source_name
 from figures import Section, latex_table, render_page
@@ -117,15 +118,10 @@ def _configs(chosen: Mapping[str, Experiment], recipe: Recipe, size: Size) -> di
         try:
             configs[name] = experiment.configure(recipe, size)
         except ValueError as error:
-            reason = str(error)
-            if isinstance(error, ValidationError):
-                reason = "; ".join(
-                    one["msg"].removeprefix("Value error, ") for one in error.errors()
-                )
             others = ",".join(one for one in chosen if one != name)
             raise ValueError(
-                f"experiment {name!r} cannot do this recipe: {reason}. Change the recipe, or leave the "
-                f"experiment out: --experiments '[{others}]'"
+                f"experiment {name!r} cannot do this recipe: {one_line(error)}. Change the recipe, or "
+                f"leave the experiment out: --experiments '[{others}]'"
             ) from error
     return configs
 

@@ -212,6 +212,15 @@ def draw(tables: Tables) -> list[Figure]:
     ]
 
 
+def summary(tokens: pd.DataFrame) -> str:
+    """The merge's answer, and how likely every system found each of its tokens."""
+    answer = "".join(tokens[tokens.system == "merged"].token)
+    shown = tokens.assign(token=tokens.position.astype(str) + " " + tokens.token)
+    wide = shown.pivot(index="token", columns="system", values="probability")
+    wide = wide.reindex(index=shown.token.unique(), columns=tokens.system.unique())
+    return f"the merge says: {answer}\nprobability of each token:\n{wide.round(3).to_string()}"
+
+
 class TokensOptions(TokensConfig, OutputOptions):
     """The configuration and where results go."""
 
@@ -225,7 +234,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv,
         run=run,
         draw=lambda tables, config: draw(tables),
-        summary=lambda tables: "".join(tables["tokens"].query("system == 'merged'").token),
+        summary=lambda tables: summary(tables["tokens"]),
         description=__doc__,
     )
 

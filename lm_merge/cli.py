@@ -300,7 +300,8 @@ def suggest(
         device=device,
         dtype=dtype,
     )
-    table = Table(title=f"{len(ranked)} merges by {by}, n = {ranked.n.iloc[0]} tokens")
+    shown = f"{min(n_shown, len(ranked))} of {len(ranked)} merges (--n_shown), least {by} first"
+    table = Table(title=f"{shown}, n = {ranked.n.iloc[0]} tokens")
     for column in ranked.columns[:-1]:
         table.add_column(str(column), justify="right")
     for row in ranked.head(n_shown).itertuples(index=False):

@@ -130,7 +130,7 @@ FOUND = {
     "comparison": "accuracy over all categories",
     "spaces": "task_vector, midness: latents",
     "layerwise": "loss_answer: best",
-    "curvature": "the bound holds on 100.0 % of tokens",
+    "curvature": "the bound holds on every token",
 }
 
 

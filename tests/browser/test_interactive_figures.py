@@ -30,6 +30,8 @@ from figures import (
 
 ALPHAS = (0.25, 0.5, 0.75)
 
+pytestmark = pytest.mark.slow  # Chromium starts, and lays out large figures
+
 
 @pytest.fixture(scope="module")
 def of_tokens() -> dict[str, pd.DataFrame]:

@@ -11,6 +11,8 @@ CELLS = """() => [...document.querySelectorAll('table')].map(table =>
   [...table.rows].slice(1).map(row => [...row.cells].map(cell => cell.textContent)))"""
 OVERFLOW = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
+pytestmark = pytest.mark.slow  # Chromium starts, and lays out large figures
+
 
 @pytest.fixture
 def written(small_report):
