@@ -196,7 +196,7 @@ def summary(tables: Tables) -> str:
         f"{value('gap_nats', 'mean', at_alpha):.3f} of at most "
         f"{value('bound_nats', 'mean', at_alpha):.3f} nats, tightness median "
         f"{value('tightness', 'median', at_alpha):.2f}, largest "
-        f"{value('tightness', 'max', at_alpha):.2f}; the bound holds on {_share(held.min())} "
+        f"{value('tightness', 'max', at_alpha):.2f}; the bound holds on {_share(float(held.min()))} "
         f"at every block and alpha; rank correlation of bound and gap over blocks "
         f"and alphas {ranks.spearman['blocks and alphas']:.2f}"
     )
