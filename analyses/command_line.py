@@ -56,8 +56,15 @@ def config_in(options: BaseModel, config_class: type[ConfigT]) -> ConfigT:
 
 
 def progress(items: Iterable[ItemT], what: str, *, quiet: bool) -> Iterable[ItemT]:
-    """The items, with a progress bar on standard error that goes when they are done."""
-    return track(items, what, disable=quiet, transient=True, console=Console(stderr=True))
+    """The items, with a progress bar on standard error that goes when they are done.
+
+    Where that is no terminal, a line says what begins.
+    """
+    console = Console(stderr=True)
+    if quiet or console.is_terminal:
+        return track(items, what, disable=quiet, transient=True, console=console)
+    sys.stderr.write(f"{what} ...\n")
+    return items
 
 
 def parse_config(

@@ -176,7 +176,7 @@ def summary(tables: Tables) -> str:
     """Curvature and tightness at the last block measured, whether the bound held, rank correlation."""
     table = tables["curvature"]
     last = table.query("layer == layer.max()")
-    held = table.query("metric == 'holds_frac'")["value"].dropna()
+    held = pd.Series(table.query("metric == 'holds_frac'")["value"]).dropna()
     if held.empty:
         return (
             f"blocks {', '.join(map(str, sorted(set(table.layer))))}: no token has a bound, for host "
@@ -196,13 +196,14 @@ def summary(tables: Tables) -> str:
         f"{value('gap_nats', 'mean', at_alpha):.3f} of at most "
         f"{value('bound_nats', 'mean', at_alpha):.3f} nats, tightness median "
         f"{value('tightness', 'median', at_alpha):.2f}, largest "
-        f"{value('tightness', 'max', at_alpha):.2f}; the bound holds on {_share(float(held.min()))} "
+        f"{value('tightness', 'max', at_alpha):.2f}; the bound holds on {_share(held)} "
         f"at every block and alpha; rank correlation of bound and gap over blocks "
         f"and alphas {ranks.spearman['blocks and alphas']:.2f}"
     )
 
 
-def _share(least: float) -> str:
+def _share(held: pd.Series) -> str:
+    least = min(held.tolist())
     return "every token" if least == 1 else f"at least {100 * least:.1f} % of tokens"
 
 
