@@ -195,9 +195,8 @@ def test_one_judge_is_asked_for(tmp_path):
 
 
 @pytest.mark.skipif(shutil.which("sh") is None, reason="processes are killed the POSIX way")
-@pytest.mark.parametrize(
-    ("n_pairs", "n_kills"), [(40, 1), pytest.param(200, 3, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("n_pairs", "n_kills"), [(40, 1), (200, 3)])
 def test_judging_survives_kills_and_a_hostile_endpoint(tmp_path, n_pairs, n_kills):
     data, out = many_pairs(tmp_path / "pairs.jsonl", n_pairs), tmp_path / "out.jsonl"
     moods = {"429": 0.08, "500": 0.06, "garbage": 0.05, "html": 0.03, "empty": 0.03, "cut": 0.05}

@@ -30,6 +30,7 @@ def _sizes(part):
         yield from _sizes(value)
 
 
+@pytest.mark.slow  # as long as the browser takes to start and draw
 @pytest.mark.parametrize("width_in", [3.3, 6.9])
 def test_letters_are_readable_and_titles_fit_the_width(similarity, width_in):
     figure = plot_similarity_by_layer(similarity, merged_layers=range(40))

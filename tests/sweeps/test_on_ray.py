@@ -1,4 +1,4 @@
-"""Sweeps on a local Ray cluster, whose start alone takes ten seconds: slow tests but for one."""
+"""Sweeps on a local Ray cluster, whose start alone takes ten seconds: slow tests."""
 
 import secrets
 from functools import partial
@@ -86,11 +86,12 @@ def test_a_killed_worker_is_tried_again(tmp_path, executor):
     assert len(traced(tmp_path)[0.5]) == 2
 
 
-@pytest.mark.parametrize("executor", [1], indirect=True)
+@pytest.mark.slow
+@on_two_cpus
 def test_a_request_that_no_node_can_satisfy_is_refused_at_once(executor):
     with pytest.raises(ValueError, match="cpus=64, gpus=0 for each cell"), on_ray(cpus=64.0):
         pass
-    with pytest.raises(ValueError, match="the nodes have 1 CPUs and 0 GPUs"), on_ray(gpus=1.0):
+    with pytest.raises(ValueError, match="the nodes have 2 CPUs and 0 GPUs"), on_ray(gpus=1.0):
         pass
 
 
