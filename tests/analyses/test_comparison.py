@@ -380,33 +380,3 @@ def test_answers_cut_off_are_noted_and_printed(tmp_path):
     assert line.startswith("answers cut off at max_new_tokens")
     share = 100 * found["answers"].query("system == 'donor'").truncated.mean()
     assert f"donor {share:.0f} %" in line
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "p_value", "verdict"),
-    [
-        (0.01, 0.08, 0.02, "beats"),
-        (0.01, 0.08, 0.07, "cannot be told from"),
-        (-0.08, -0.01, 0.02, "loses to"),
-        (-0.01, 0.08, 0.02, "cannot be told from"),
-        (0.01, 0.08, float("nan"), "beats"),
-    ],
-)
-def test_the_verdict_needs_interval_and_test(low, high, p_value, verdict):
-    row = pd.Series(
-        {
-            "system": "one",
-            "opponent": "other",
-            "accuracy_difference": (low + high) / 2,
-            "difference_low": low,
-            "difference_high": high,
-            "win_rate": 0.5,
-            "low": 0.4,
-            "high": 0.6,
-            "judge": "answer key",
-            "judge_accuracy_pct": float("nan"),
-            "mcnemar_p": p_value,
-            "n_questions": 80,
-        }
-    )
-    assert comparison._sentence(row).startswith(f"one {verdict} other")
