@@ -30,11 +30,9 @@ def demo(runs: Path = Path("runs")) -> None:
     Args:
         runs: folder of the run records; a finished demo is found there and not run again
     """
-    from transformers.utils.logging import disable_progress_bar
-
     from analyses import report, similarity
 
-    disable_progress_bar()  # of loading weights, which takes no time here
+    _without_loading_bars()
     console = Console()
     started = time.monotonic()
     options = report.ReportOptions(runs=runs)
@@ -71,6 +69,7 @@ def generate(
     """
     from lm_merge.spaces.compose import system
 
+    _without_loading_bars()
     speaker = system(recipe, device=device, dtype=dtype)
     for text in speaker.generate(prompt, chat=chat, max_new_tokens=max_new_tokens):
         print(text)
@@ -290,6 +289,7 @@ def suggest(
     """
     from analyses.suggest import DEFAULT_OPERATORS, rank
 
+    _without_loading_bars()
     ranked = rank(
         recipe,
         prompts=prompts,
@@ -307,6 +307,13 @@ def suggest(
     for row in ranked.head(n_shown).itertuples(index=False):
         table.add_row(*(one if isinstance(one, str) else f"{one:.3g}" for one in row[:-1]))
     Console(width=100).print(table)
+
+
+def _without_loading_bars() -> None:
+    """Results stand alone: no progress bar of loading weights among them."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
 
 
 def main(argv: Sequence[str] | None = None) -> None:
