@@ -31,7 +31,7 @@ from analyses.command_line import (
 )
 from analyses.inputs import source_name
 from analyses.similarity import SimilarityConfig, middle
-from figures import Section, plot_accuracy_by_category, render_page
+from figures import Section, plot_accuracy_by_category, plot_accuracy_forest, render_page
 from lm_merge.evaluation import accuracy_table, ask, question_set
 from lm_merge.recipe import Recipe
 from lm_merge.records import Run
@@ -58,12 +58,17 @@ SPACES_TEXT = (
     "(weights) and in its next-token distributions (logits), at the middle alpha. Trio: the reasoning "
     "model and the coder by their differences from their ancestor, the host: task_arithmetic with "
     "half of each, ties with the larger half of each where they agree in sign. Bars are 95 % Wilson "
-    "intervals."
+    "intervals; colour is the operator, shape the space."
 )
 SIMILARITY_TEXT = (
     "Both parents and the merge read the same prompts. Midness is the cosine of the merged stream with "
     "the midpoint of the arc from host to donor; the arc ratio is the share of that arc travelled; CKA "
     "compares whole sets of token states. Before the merged block the stream is the host's own."
+)
+ARC_TEXT = (
+    "The same arc ratio by alpha, one line a block. On the dashed line a merge goes along the arc by "
+    "alpha itself. Blocks before the merged one hold the host's own stream and lie on zero together; "
+    "behind it, the host's blocks draw the stream back."
 )
 BESIDE_TEXT = (
     "The same prompts read by merges of the whole models: in weights, which have a stream of their own, "
@@ -121,10 +126,11 @@ def run(config: ReportConfig, record: Run | None = None, *, quiet: bool = True) 
     questions = question_set(config.n_questions, seed=config.seed)
     merge = compose_latents(similarity.recipe_of(config), device=config.device, dtype=config.dtype)
     answers = ask_all(merge, questions, config.alphas, quiet=quiet)
+    spaces = accuracy_table(ask_spaces(config, questions, answers, quiet=quiet))
     return {
         "answers": answers_table(answers, config.n_questions, config.n_examples),
         "accuracy": accuracy_table(answers),
-        "spaces": accuracy_table(ask_spaces(config, questions, answers, quiet=quiet)),
+        "spaces": with_operator_and_space(spaces, config),
         **similarity.run(config_in(config, SimilarityConfig), record, quiet=quiet, merge=merge),
         **grid_tables(config, quiet=quiet),
     }
@@ -186,6 +192,17 @@ def ask_spaces(
         speaker = system(recipe, device=config.device, dtype=config.dtype)
         answers.setdefault(name, ask(speaker, questions))
     return answers
+
+
+def with_operator_and_space(accuracy: pd.DataFrame, config: ReportConfig) -> pd.DataFrame:
+    """Columns "operator" and "space" by system; both empty for a model alone."""
+    alpha = middle(config.alphas)
+    kinds = {f"latents {config.operator} {alpha:g}": (config.operator, "latents")}
+    kinds |= {name: (one.operator, one.space) for name, one in other_recipes(config).items()}
+    of_rows = [kinds.get(system, ("", "")) for system in accuracy.system]
+    return accuracy.assign(
+        operator=[operator for operator, _ in of_rows], space=[space for _, space in of_rows]
+    )
 
 
 def other_recipes(config: ReportConfig) -> dict[str, Recipe]:
@@ -254,7 +271,7 @@ def draw(tables: Tables, config: ReportConfig) -> list[Figure]:
     accuracy = tables["accuracy"]
     return [
         ("accuracy_by_category", plot_accuracy_by_category(accuracy), accuracy),
-        ("accuracy_by_space", plot_accuracy_by_category(tables["spaces"]), tables["spaces"]),
+        ("accuracy_by_space", plot_accuracy_forest(tables["spaces"]), tables["spaces"]),
         *similarity.draw(tables, tuple(config.layers or ())),
         *layerwise.draw({"layerwise": tables["layerwise"], "correlations": tables["signal_ranks"]}),
         *curvature.draw(curvature_tables(tables)),
@@ -304,7 +321,7 @@ def page(tables: Tables, config: ReportConfig, figures: Sequence[Figure]) -> str
             drawn["similarity_by_layer"],
             similarity.of_first_merge(tables["similarity"]),
         ),
-        Section("How far along the arc", "", drawn["arc_ratio_by_alpha"], None),
+        Section("How far along the arc", ARC_TEXT, drawn["arc_ratio_by_alpha"], None),
         *beside_sections(drawn),
         Section("The way through the blocks", PATHS_TEXT, drawn["residual_paths"], tables["paths"]),
         Section("Which block, how much of the donor", GRID_TEXT, drawn["layerwise_loss_answer"]),

@@ -3,7 +3,13 @@
 import pandas as pd
 import plotly.graph_objects as go
 
-from figures.columns import count_phrase, distinct, require_columns, require_one_row_per
+from figures.columns import (
+    category_counts,
+    count_phrase,
+    distinct,
+    require_columns,
+    require_one_row_per,
+)
 from figures.interval_bars import interval_bars
 from figures.legend import add_bottom_legend
 from figures.template import apply_template, system_colors
@@ -31,7 +37,7 @@ def plot_accuracy_by_category(table: pd.DataFrame) -> go.Figure:
     apply_template(
         figure,
         title="Accuracy by category",
-        subtitle=f"{count_phrase(table, 'questions')} per category · 95 % Wilson interval",
+        subtitle=f"{category_counts(table, 'questions')} · 95 % Wilson interval",
     )
     figure.update_xaxes(
         title_text="category",

@@ -4,7 +4,13 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from figures.columns import count_phrase, distinct, require_columns, require_one_row_per
+from figures.columns import (
+    category_counts,
+    count_phrase,
+    distinct,
+    require_columns,
+    require_one_row_per,
+)
 from figures.interval_bars import interval_bars
 from figures.legend import add_bottom_legend
 from figures.template import BLACK, GREY, apply_template, operator_color
@@ -28,7 +34,7 @@ def plot_accuracy_forest(table: pd.DataFrame) -> go.Figure:
     figure = make_subplots(
         cols=len(categories),
         shared_yaxes=True,
-        horizontal_spacing=0.02,
+        horizontal_spacing=0.035,
         subplot_titles=[_panel_title(table, category) for category in categories],
     )
     figure.update_annotations(font_size=12)
@@ -58,7 +64,7 @@ def plot_accuracy_forest(table: pd.DataFrame) -> go.Figure:
     figure.update_xaxes(range=[-4, 104], dtick=50, ticksuffix="")
     figure.update_xaxes(title_text="accuracy (%)", row=1, col=(len(categories) + 1) // 2)
     figure.update_yaxes(categoryorder="array", categoryarray=systems[::-1], type="category")
-    counts = f"{count_phrase(table, 'answers')} · bars: 95 % interval"
+    counts = f"{category_counts(table, 'answers')} · bars: 95 % interval"
     apply_template(
         figure,
         title="Accuracy of every system",

@@ -37,3 +37,13 @@ def count_phrase(table: pd.DataFrame, unit: str = "") -> str:
     low, high = min(counts), max(counts)
     amount = f"{low:,}" if low == high else f"{low:,}–{high:,}"
     return f"n = {amount} {unit}".strip()
+
+
+def category_counts(table: pd.DataFrame, unit: str) -> str:
+    """'n = 50 questions per category', and of all together where "Overall" is among the categories."""
+    overall = cast(pd.DataFrame, table.loc[table["category"] == "Overall"])
+    single = cast(pd.DataFrame, table.loc[table["category"] != "Overall"])
+    if overall.empty or single.empty:
+        return f"{count_phrase(table, unit)} per category"
+    together = count_phrase(overall).removeprefix("n = ")
+    return f"{count_phrase(single, unit)} per category, {together} overall"

@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from figures.caption import captioned
 from figures.export import PLOTLY_CONFIG
 
 _UNDEFINED = "–"
@@ -69,14 +70,16 @@ def _section_parts(section: Section) -> dict[str, Any]:
     return {
         "title": section.title,
         "paragraphs": _paragraphs(section.text),
-        "figure": None if section.figure is None else _figure_html(section.figure),
+        "figure": None if section.figure is None else _figure_parts(section.figure),
         "table": None if section.table is None else _table_parts(section.table),
     }
 
 
-def _figure_html(figure: go.Figure) -> Markup:
-    """The figure's own element and script; plotly escapes <, > and / in the data it writes."""
-    return Markup(figure.to_html(full_html=False, include_plotlyjs=False, config=PLOTLY_CONFIG))
+def _figure_parts(figure: go.Figure) -> dict[str, Any]:
+    """Caption, element and script; plotly escapes <, > and / in the data it writes."""
+    title, subtitle, plot = captioned(figure)
+    html = plot.to_html(full_html=False, include_plotlyjs=False, config=PLOTLY_CONFIG)
+    return {"title": title, "subtitle": subtitle, "plot": Markup(html)}
 
 
 def _table_parts(table: pd.DataFrame) -> dict[str, Any]:

@@ -17,9 +17,11 @@ BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 HOST_COLOR, DONOR_COLOR, MERGED_COLOR = BLUE, VERMILLION, GREEN
 OPERATOR_COLORS = {
     "lerp": ORANGE,
+    "linear": ORANGE,
     "slerp": BLUE,
     "regmean": GREEN,
     "task_vector": PURPLE,
+    "task_arithmetic": PURPLE,
     "soft": VERMILLION,
     "mean": SKY,
 }

@@ -11,6 +11,16 @@ CELLS = """() => [...document.querySelectorAll('table')].map(table =>
   [...table.rows].slice(1).map(row => [...row.cells].map(cell => cell.textContent)))"""
 OVERFLOW = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
+# texts of a figure that stick out of it
+CUT = """() => [...document.querySelectorAll('.plotly-graph-div')].flatMap(figure => {
+  const room = figure.getBoundingClientRect();
+  return [...figure.querySelectorAll('.main-svg text')].filter(text => {
+    const box = text.getBoundingClientRect();
+    return box.width > 0 && getComputedStyle(text).opacity > 0 && (box.left < room.left - 1
+      || box.right > room.right + 1 || box.top < room.top - 1 || box.bottom > room.bottom + 1);
+  }).map(text => text.textContent);
+})"""
+
 pytestmark = pytest.mark.slow  # Chromium starts, and lays out large figures
 
 
@@ -33,11 +43,20 @@ def test_the_report_shows_its_tables_and_figures_and_nothing_sticks_out(written,
         ]
         assert cells == expected
     assert page.evaluate(OVERFLOW) == 0
-    figures = page.locator(".plotly-graph-div")
-    for place in range(figures.count()):
-        box = figures.nth(place).bounding_box()
+    boxes = page.locator("figure, figcaption, .plot-box")
+    for place in range(boxes.count()):
+        box = boxes.nth(place).bounding_box()
         assert 0 <= box["x"]
         assert box["x"] + box["width"] <= width
+    assert page.evaluate(CUT) == []
+
+
+def test_every_figure_has_a_caption_of_words(written, open_page):
+    page = open_page(written[0], 420)
+    captions = page.locator("figcaption strong").all_text_contents()
+    assert len(captions) == page.locator(".plotly-graph-div").count() > 10
+    assert all(captions)
+    assert len(set(captions)) == len(captions)
 
 
 def test_the_figures_of_the_report_hold_the_numbers_of_its_tables(written, open_page):

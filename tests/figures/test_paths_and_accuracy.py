@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from figures import plot_accuracy_by_category, plot_residual_paths
+from figures import plot_accuracy_by_category, plot_accuracy_forest, plot_residual_paths
 from figures.label_layout import LabelBox, spread_vertically
 from figures.template import DONOR_COLOR, GREY, HOST_COLOR, MERGED_COLOR
 
@@ -71,6 +71,15 @@ def test_accuracy_in_percent_with_its_interval(accuracy):
         "Reasoning<br>n = 98",
         "Knowledge<br>n = 154",
     ]
+
+
+def test_the_n_of_all_categories_together_is_named_apart(accuracy):
+    overall = accuracy.drop_duplicates("system").assign(category="Overall", n=252)
+    for plot in (plot_accuracy_by_category, plot_accuracy_forest):
+        table = pd.concat([accuracy, overall]).assign(operator="", space="")
+        words = plot(table).layout.title.subtitle.text
+        unit = "answers" if plot is plot_accuracy_forest else "questions"
+        assert f"n = 98–154 {unit} per category, 252 overall" in words
 
 
 def test_undefined_accuracy_stays_undefined(accuracy):
