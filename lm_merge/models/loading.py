@@ -1,5 +1,6 @@
 """Load a model by folder, hub name or bundled name, or wrap one that is in memory."""
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,8 @@ def load(
         token, cache_dir, local_files_only and subfolder to the tokenizer's, too.
 
     A folder without tokenizer files gives a model that takes token ids only. Raises OSError that
-    lists the bundled names if nothing loads under the name; what is there and does not load raises
-    transformers' own error.
+    lists the bundled names if nothing loads under the name (at once, without asking the hub, for one
+    that is nearly a bundled one); what is there and does not load raises transformers' own error.
 
     >>> import lm_merge as lm
     >>> model = lm.load("tiny-instruct")
@@ -53,6 +54,7 @@ def load(
     if device is not None and "device_map" in hf_arguments:
         raise ValueError(f"device={device} and device_map both place the model; give one of them")
     source = resolve(name_or_path)
+    _refuse_misspelt(source)
     common = {"revision": revision, "trust_remote_code": trust_remote_code}
     fetching = {name: hf_arguments[name] for name in FETCHING if name in hf_arguments}
     try:
@@ -114,6 +116,15 @@ def resolve(name_or_path: str | Path) -> str:
     if text in BUNDLED and not Path(text).is_dir():
         return str(BUNDLED[text].path)
     return text
+
+
+def _refuse_misspelt(source: str) -> None:
+    near = get_close_matches(source, BUNDLED, n=1, cutoff=0.75)
+    if near and not Path(source).is_dir():
+        raise OSError(
+            f"{source!r} is no folder and no bundled name; did you mean {near[0]!r}? "
+            f"Bundled are {', '.join(BUNDLED)}"
+        )
 
 
 def torch_dtype(dtype: str | torch.dtype) -> torch.dtype:

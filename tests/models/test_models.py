@@ -99,6 +99,22 @@ def test_an_unknown_name_lists_the_bundled_ones():
         lm.load("tiny-instrukt")
 
 
+def test_a_misspelt_bundled_name_is_told_at_once_without_asking_the_hub(monkeypatch, tmp_path):
+    def asked(*_, **__):
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr("lm_merge.models.loading.AutoModelForCausalLM.from_pretrained", asked)
+    with pytest.raises(
+        OSError, match="'tiny-instuct' is no folder .* did you mean 'tiny-instruct'"
+    ):
+        lm.load("tiny-instuct")
+    (tmp_path / "tiny-codr").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for name in ("tiny-codr", "gpt2"):  # a folder, and a name that is not near
+        with pytest.raises(AssertionError, match="the hub was asked"):
+            lm.load(name)
+
+
 def test_what_is_there_and_does_not_load_keeps_its_own_words(tmp_path):
     with pytest.raises(ValueError, match=r"(?s)^(?!.*no bundled name).*nonsense"):
         lm.load("tiny-instruct", attn_implementation="nonsense")
