@@ -74,8 +74,8 @@ def _check(beside: str) -> None:
             get_ensemble_method(operator)
         elif operator != "task_vector":
             get_weight_method(NAMES_OF_OTHER_SPACES.get(operator, operator))
-    except KeyError as error:
-        raise ValueError(f"beside={beside!r}: {error.args[0]}") from error
+    except ValueError as error:
+        raise ValueError(f"beside={beside!r}: {error}") from error
 
 
 def _needs_base(operator: str) -> bool:

@@ -36,9 +36,9 @@ OPERATORS: dict[str, Operator] = {
 
 
 def get_operator(name: str) -> Operator:
-    """The operator of that name; KeyError with the known names otherwise."""
+    """The operator of that name; ValueError with the known names otherwise."""
     if name not in OPERATORS:
-        raise KeyError(f"unknown operator {name!r}; choose from {', '.join(sorted(OPERATORS))}")
+        raise ValueError(f"unknown operator {name!r}; choose from {', '.join(sorted(OPERATORS))}")
     return OPERATORS[name]
 
 

@@ -68,7 +68,7 @@ UNWEIGHTED_METHODS = ("majority",)
 
 
 def get_ensemble_method(name: str) -> Ensemble:
-    """The method of that name; KeyError lists the names there are."""
+    """The method of that name; ValueError lists the names there are."""
     if name not in ENSEMBLE_METHODS:
-        raise KeyError(f"unknown method {name!r}; choose from {', '.join(ENSEMBLE_METHODS)}")
+        raise ValueError(f"unknown method {name!r}; choose from {', '.join(ENSEMBLE_METHODS)}")
     return ENSEMBLE_METHODS[name]

@@ -129,8 +129,8 @@ WEIGHT_METHODS: dict[str, WeightMethod] = {
 
 
 def get_weight_method(name: str) -> WeightMethod:
-    """The method of that name; KeyError with the known names otherwise."""
+    """The method of that name; ValueError with the known names otherwise."""
     if name not in WEIGHT_METHODS:
         known = ", ".join(sorted(WEIGHT_METHODS))
-        raise KeyError(f"unknown merge method {name!r} of space 'weights'; choose from {known}")
+        raise ValueError(f"unknown merge method {name!r} of space 'weights'; choose from {known}")
     return WEIGHT_METHODS[name]

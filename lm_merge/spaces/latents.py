@@ -261,7 +261,7 @@ def checked_settings(
 ) -> tuple[dict[int, Alpha], dict[int, tuple[float, ...]], StateMerge]:
     """Alpha and the donors' parts of it at each merged block, and the operator; needs no model.
 
-    Raises KeyError for an unknown operator, TypeError for an argument that it does not take, and
+    Raises ValueError for an unknown operator, TypeError for an argument that it does not take, and
     ValueError for what else is wrong.
     """
     _check_base(operator, has_base)

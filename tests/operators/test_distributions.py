@@ -94,5 +94,5 @@ def test_a_token_that_a_model_lacks(name):
 
 
 def test_an_unknown_method_lists_the_known():
-    with pytest.raises(KeyError, match="unknown method 'mode'; choose from soft, mean, majority"):
+    with pytest.raises(ValueError, match="unknown method 'mode'; choose from soft, mean, majority"):
         get_ensemble_method("mode")

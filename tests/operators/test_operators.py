@@ -131,5 +131,7 @@ def test_steering_adds_its_vector_and_gives_back_the_very_tensor_at_zero():
 
 
 def test_unknown_operator_names_the_known_ones():
-    with pytest.raises(KeyError, match="unknown operator 'slrp'; choose from lerp, regmean, slerp"):
+    with pytest.raises(
+        ValueError, match="unknown operator 'slrp'; choose from lerp, regmean, slerp"
+    ):
         get_operator("slrp")

@@ -232,6 +232,6 @@ def test_every_method_declares_parameters_within_their_ranges(name):
 
 def test_an_unknown_method_names_the_known_ones():
     with pytest.raises(
-        KeyError, match="unknown merge method 'tie' of space 'weights'; choose from"
+        ValueError, match="unknown merge method 'tie' of space 'weights'; choose from"
     ):
         get_weight_method("tie")

@@ -42,7 +42,7 @@ def test_an_ensemble_knows_its_recipe_and_a_recipe_makes_the_ensemble(method, am
 @pytest.mark.parametrize(
     ("given", "error", "message"),
     [
-        ({"operator": "slrp"}, KeyError, "unknown method 'slrp'; choose from soft, mean"),
+        ({"operator": "slrp"}, ValueError, "unknown method 'slrp'; choose from soft, mean"),
         ({"operator_args": {"k": 1.0}}, ValueError, "unknown to operator 'soft' of space 'logits'"),
         ({"alpha": 1.5}, ValueError, r"alpha=1.5 is outside 0\.\.1"),
         ({"alpha": 0.5, "operator": "majority"}, ValueError, "leave alpha out, or take 'weighted"),

@@ -317,7 +317,7 @@ def test_a_pipeline_of_two_merges_may_swap_host_and_donor(host, donor):
         ({"layers": [1]}, ValueError, "come without alpha"),
         ({"layers": {1: 0.5}, "alpha": 0.5}, ValueError, "both give the donors' weight"),
         ({"alpha": float("nan")}, ValueError, "alpha=nan is neither a finite number"),
-        ({"alpha": 0.5, "operator": "slrp"}, KeyError, "unknown operator 'slrp'"),
+        ({"alpha": 0.5, "operator": "slrp"}, ValueError, "unknown operator 'slrp'"),
         ({"alpha": 0.5, "operator": "task_vector"}, ValueError, "needs base="),
         ({"alpha": 0.5, "positions": "first"}, ValueError, "positions='first' is unknown"),
         ({"alpha": 0.5, "donor_stream": "both"}, ValueError, "donor_stream='both' is unknown"),

@@ -321,7 +321,7 @@ def test_constraints_find_a_next_best_where_all_votes_are_forbidden(models):
         ({"weights": [0.0, 0.0]}, ValueError, "not all 0"),
         ({"weights": [1.0, float("nan")]}, ValueError, "must be finite"),
         ({"weights": [1.0, 2.0], "method": "majority"}, ValueError, "take 'weighted_majority'"),
-        ({"method": "vote"}, KeyError, "unknown method 'vote'; choose from soft"),
+        ({"method": "vote"}, ValueError, "unknown method 'vote'; choose from soft"),
         ({"accept": ["tokens"]}, ValueError, "accept=.'tokens'. is unknown"),
     ],
 )

@@ -53,7 +53,7 @@ def merge_weights(
     done: called after each tensor, from any thread; for progress.
 
     All is checked before anything is written: keys, models, shapes, vocabularies, disk space. Values
-    are computed in float32. A crash leaves no half checkpoint. Raises ValueError, KeyError or OSError
+    are computed in float32. A crash leaves no half checkpoint. Raises ValueError or OSError
     that say what to change.
 
     >>> import tempfile
