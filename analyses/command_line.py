@@ -16,10 +16,10 @@ from rich.console import Console
 from rich.progress import track
 from transformers.utils.logging import disable_progress_bar
 
-from analyses.errors import one_line
-from analyses.errors import one_line_errors as one_line_errors  # offered here to every analysis
 from analyses.option_names import with_underscores
 from figures import save_figure
+from lm_merge.errors import one_line
+from lm_merge.errors import one_line_errors as one_line_errors  # offered here to every analysis
 from lm_merge.records import Run, config_hash, find_finished, read_record, start_run
 
 ItemT = TypeVar("ItemT")

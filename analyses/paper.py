@@ -25,10 +25,10 @@ from analyses.command_line import (
     run_recorded,
     save_figures,
 )
-from analyses.errors import one_line
 from analyses.experiments import EXPERIMENTS, Experiment, Size
 from analyses.inputs import source_name
 from figures import Section, latex_table, render_page
+from lm_merge.errors import one_line
 from lm_merge.recipe import Recipe
 from lm_merge.records import Run, config_hash, start_run
 

@@ -9,6 +9,7 @@ PROJECT = Path(__file__).parents[1]
 PACKAGES = ("lm_merge", "figures", "analyses")
 FACADE = "lm_merge"  # lm_merge/__init__.py: after everything that it offers
 ORDER = (
+    "lm_merge.errors",
     "lm_merge.records",
     "lm_merge.geometry",
     "lm_merge.operators",

@@ -1,5 +1,6 @@
-"""Tasks for Inspect AI: a model as a judge on JudgeBench, and two models compared by a judge.
+"""Tasks for Inspect AI: the bundled questions, a judge on JudgeBench, two models compared by a judge.
 
+    inspect eval lm_merge/questions --model lm_merge/RECIPE
     inspect eval lm_merge/judgebench -T source=FILE --model lm_merge/RECIPE
     inspect eval lm_merge/pairwise -T source=FILE --model lm_merge/RECIPE \\
         --model-role opponent=lm_merge/tiny-instruct --model-role judge=PROVIDER/MODEL
@@ -27,6 +28,39 @@ from inspect_ai.scorer import (
 from inspect_ai.solver import Generate, Solver, TaskState, generate, solver
 
 RATES = ("u", "win", "tie", "loss", "order_gap", "none")
+
+
+@task
+def questions(n_per_category: int = 50, seed: int = 0) -> Task:
+    """The bundled held-out questions, for models that speak the bundled ones' few words.
+
+    n_per_category: in each of four categories; seed: of the draw. An answer is right if all after the
+    last `</think>` equals the target.
+    """
+    from lm_merge.evaluation import question_set
+
+    samples = [
+        Sample(input=one.prompt, target=one.answer, metadata={"category": one.category})
+        for one in question_set(n_per_category, seed=seed)
+    ]
+    return Task(
+        dataset=MemoryDataset(samples, name="questions"), solver=generate(), scorer=final_answer()
+    )
+
+
+@scorer(metrics=[grouped(accuracy(), "category", all_label="Overall"), stderr()])
+def final_answer() -> Scorer:
+    """Whether the text after the last `</think>` is the target."""
+
+    async def score(state: TaskState, target: Target) -> Score:
+        from lm_merge.zoo.tasks import final_answer
+
+        text = state.output.completion
+        answer = final_answer(text)
+        right = answer == target.text
+        return Score(value=CORRECT if right else INCORRECT, answer=answer, explanation=text)
+
+    return score
 
 
 @task

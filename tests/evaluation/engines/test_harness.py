@@ -9,6 +9,7 @@ import torch
 from torch.testing import assert_close
 
 import lm_merge as lm
+from lm_merge.evaluation import ask, question_set
 from lm_merge.evaluation.engines import harness
 
 pytest.importorskip("lm_eval", reason="needs lm-merge[harness]")
@@ -174,9 +175,46 @@ def test_the_command_line_runs_a_recipe_and_writes_results(tmp_path, capsys, mon
     assert content["config"]["model_name"] == merge.name
 
 
+def test_the_bundled_questions_are_a_task_and_score_as_our_own_asking():
+    few = {"n_per_category": 3}
+    manager = TaskManager(include_defaults=False, include_path=str(harness.TASKS), metadata=few)
+    merge = lm.compose({**RECIPE, "alpha": 0.5})
+    found: Any = lm_eval.simple_evaluate(
+        model=MergedLM(merge, batch_size=8),
+        tasks=["lm_merge_questions"],
+        task_manager=manager,
+        apply_chat_template=True,
+        bootstrap_iters=0,
+    )
+    ours = [answer.correct for answer in ask(merge, question_set(3))]
+    assert found["results"]["lm_merge_questions"]["exact_match,none"] == sum(ours) / len(ours)
+    assert 0 < sum(ours) < len(ours) == 12
+
+
+def test_our_tasks_are_there_unless_others_are_named():
+    words = ["--model", "lm_merge", "--tasks", "lm_merge_questions"]
+    assert harness.with_our_tasks(words) == [*words, "--include_path", str(harness.TASKS)]
+    for own in (["--include_path=mine", "--tasks", "x"], ["--help"], []):
+        assert harness.with_our_tasks(own) == own
+    assert (harness.TASKS / "lm_merge_questions.yaml").is_file()
+
+
+@pytest.mark.parametrize("text", [None, "host: tiny-instruct\ndonor: x\n"])
+def test_a_recipe_that_is_not_there_or_wrong_ends_in_one_line(tmp_path, capsys, text):
+    recipe = tmp_path / "merge.yaml"
+    if text:
+        recipe.write_text(text)
+    with pytest.raises(SystemExit) as end:
+        harness.main(["--model", "lm_merge", "--model_args", f"dtype=float32,recipe={recipe}"])
+    assert end.value.code == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1, said
+    assert ("'donor'" if text else "merge.yaml") in said
+
+
 def test_what_cannot_be_served_is_refused():
     assert get_model("lm_merge") is MergedLM
     with pytest.raises(ValueError, match="model_args peft, pretrained: unknown to lm_merge"):
         MergedLM("tiny-instruct", pretrained="x", peft="y")
-    with pytest.raises(KeyError, match="unknown operator 'slrp'"):
+    with pytest.raises(ValueError, match="unknown operator 'slrp'"):
         MergedLM({**RECIPE, "operator": "slrp", "alpha": 0.5})

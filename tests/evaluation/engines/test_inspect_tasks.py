@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import lm_merge as lm
+from lm_merge.evaluation import ask, question_set
 from lm_merge.evaluation.judgebench import load_pairs, read_judged, score_outputs
 from lm_merge.evaluation.judgebench.judging import judge_pairs
 from lm_merge.evaluation.judges import GameJudgment
@@ -24,6 +25,7 @@ from lm_merge.evaluation.engines.inspect_judging import pairwise_values  # noqa:
 from lm_merge.evaluation.engines.inspect_tasks import (  # noqa: E402
     judgebench,
     pairwise,
+    questions,
     write_judged,
 )
 
@@ -74,6 +76,15 @@ def log_of(task: Any, model: Any, tmp_path: Path, **arguments: Any) -> Any:
     log = read_eval_log(log.location)
     assert log.status == "success", log.error
     return log
+
+
+def test_the_bundled_questions_score_as_our_own_asking(tmp_path):
+    log = log_of(questions(n_per_category=3), "lm_merge/tiny-thinker", tmp_path, max_tokens=40)
+    ours = [answer.correct for answer in ask(lm.load("tiny-thinker"), question_set(3))]
+    by_category = {name: one.value for name, one in log.results.scores[0].metrics.items()}
+    assert by_category["Overall"] == pytest.approx(sum(ours) / len(ours))
+    assert by_category["Math"] == 1  # answers stand behind a thought
+    assert 0 < sum(ours) < len(ours) == 12
 
 
 def test_judgebench_gives_the_official_accuracy(tmp_path):
