@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from jsonargparse import auto_cli
+from rich import box
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 import lm_merge as lm
-from analyses.errors import one_line_errors
 from analyses.option_names import with_underscores
+from lm_merge.errors import one_line_errors
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -227,38 +228,46 @@ def judge() -> None:
 def _show_answers(console: Console, tables: "Tables") -> None:
     by_question = [rows for _, rows in tables["answers"].groupby("question", sort=False)]
     question = max(by_question, key=lambda rows: rows.reply.nunique())  # where they differ most
-    table = Table(
-        title=f"{question.question.iloc[0]}\n(right: {question.answer.iloc[0]})",
-        title_justify="left",
-    )
+    table = _plain_table()
     for column in ("system", "reply", "right"):
         table.add_column(column)
     for _, row in question.iterrows():
         table.add_row(str(row["system"]), str(row["reply"]), str(row["right"]))
-    console.print(table)
+    _print_titled(
+        console,
+        "Of the examples in the report, the one on which answers differ most:\n"
+        f"{question.question.iloc[0]} (right: {question.answer.iloc[0]})",
+        table,
+    )
 
 
 def _show_accuracy(console: Console, accuracy: "DataFrame", what: str) -> None:
     from lm_merge.zoo.tasks import CATEGORIES
 
     n = accuracy[accuracy.category != "Overall"].n.max()
-    table = Table(
-        title=f"{what}: accuracy (%) on {n} held-out questions a category; intervals: report",
-        title_justify="left",
-    )
+    table = _plain_table()
     table.add_column("system", no_wrap=True)
     for category in (*CATEGORIES, "Overall"):
         table.add_column(category, justify="right")
     for system, rows in accuracy.groupby("system", sort=False):
-        cells = rows.set_index("category")
+        percent = 100 * rows.set_index("category").accuracy_frac
         table.add_row(
             str(system),
-            *(
-                f"{100 * cells.accuracy_frac[category]:.0f}"
-                for category in (*CATEGORIES, "Overall")
-            ),
+            *(f"{percent[category]:.0f}" for category in CATEGORIES),
+            f"{percent['Overall']:.1f}",  # of several times as many questions
         )
-    console.print(table)
+    title = f"{what}: accuracy (%), n = {n} a category (intervals: report)"
+    _print_titled(console, title, table)
+
+
+def _plain_table() -> Table:
+    """Without frame: with every category of questions it fits into 80 columns."""
+    return Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+
+
+def _print_titled(console: Console, title: str, table: Table) -> None:
+    console.print(title, style="bold", markup=False, highlight=False)
+    console.print(table, "")
 
 
 def suggest(
