@@ -4,6 +4,7 @@
 PYTHON ?= python3
 EXTRAS ?= dev
 BIN := .venv/bin
+PIP = $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 comma := ,
 STAMP := .venv/.installed-$(subst $(comma),-,$(EXTRAS))
 TL3 := .venv-tl3
@@ -66,7 +67,7 @@ clean: ## delete caches and build products; .venv and runs stay
 $(TL3)/.installed: $(STAMP) Makefile
 	rm -rf $(TL3)
 	$(BIN)/python -m venv --without-pip $(TL3)
-	$(BIN)/python -m pip --python $(TL3) install --no-deps $(TL3_PINS)
+	$(BIN)/python -m pip --python $(TL3) install -q --disable-pip-version-check --no-deps $(TL3_PINS)
 	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
 		> "$$($(TL3)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/venv.pth"
 	@touch $@
@@ -79,6 +80,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import ensurepip, venv' || { \
 		echo "'$(PYTHON)' comes without venv: install it (on Debian and Ubuntu: apt install python3-venv)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -c constraints.txt "$$(grep '^torch==' constraints.txt)"
-	$(BIN)/python -m pip install -c constraints.txt -e '.[$(EXTRAS)]'
+	@echo "installing into .venv, some minutes where nothing is cached"
+	@$(PIP) "$$(grep '^torch==' constraints.txt)"
+	@$(PIP) -e '.[$(EXTRAS)]'
 	@touch $@
