@@ -23,6 +23,7 @@ from lm_merge.operators import OPERATORS, needs_base
 from lm_merge.spaces import LatentMerge
 
 SYSTEMS = ("host", "donor", "merged")
+WIDTH = 640  # pixels, of prompt, text and bars
 
 
 class MergeExplorer:
@@ -54,15 +55,20 @@ class MergeExplorer:
             options=without_base, value="slerp", description="operator"
         )
         self.layers = ipywidgets.SelectMultiple(
-            options=range(host.n_layers), value=(middle,), description="blocks", rows=6
+            options=range(host.n_layers),
+            value=(middle,),
+            description="blocks",
+            rows=min(host.n_layers, 8),
         )
         self.alpha = ipywidgets.FloatSlider(
             value=0.5, min=0, max=1, step=0.05, description="alpha", continuous_update=False
         )
-        self.prompt = ipywidgets.Text(value=prompt, description="prompt", continuous_update=False)
-        self.text = ipywidgets.Textarea(description="merged", disabled=True, rows=3)
+        wide = {"width": f"{WIDTH}px"}
+        self.prompt = ipywidgets.Text(
+            value=prompt, description="prompt", continuous_update=False, layout=wide
+        )
+        self.text = ipywidgets.Textarea(description="merged", disabled=True, rows=3, layout=wide)
         self.bars = self._empty_bars()
-        self._parents: dict[str, Tensor] = {}
         for control in (self.operator, self.layers, self.alpha, self.prompt):
             control.observe(lambda _: self.refresh(), names="value")
         self.refresh()
@@ -77,10 +83,28 @@ class MergeExplorer:
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Merge as the controls say, and put the new text and bars in their places."""
+        """Merge as the controls say, and put the new text and bars in their places.
+
+        What cannot be merged is said in place of the text, without bars.
+        """
         if not self.layers.value:
-            self.text.value = "choose at least one block"
+            self._refuse("choose at least one block")
             return
+        try:
+            text, table = self._merged()
+        except ValueError as error:
+            self._refuse(str(error))
+            return
+        self.text.value = text
+        self._draw(table)
+
+    def _refuse(self, reason: str) -> None:
+        self.text.value = reason
+        with self.bars.batch_update():
+            for bar in self.bars.data:
+                bar.x, bar.y = [], []
+
+    def _merged(self) -> tuple[str, pd.DataFrame]:
         merge = LatentMerge(
             self.host,
             self.donor,
@@ -89,14 +113,18 @@ class MergeExplorer:
             alpha=self.alpha.value,
         )
         tokens = self.host.to_tokens(self.prompt.value, chat=self.chat).input_ids
-        answer = merge.generate(tokens, max_new_tokens=self.max_new_tokens, do_sample=False)
-        self.text.value = self.host.tokenizer.decode(answer[0, tokens.shape[1] :])
+        text = merge.generate(
+            self.prompt.value,
+            chat=self.chat,
+            max_new_tokens=self.max_new_tokens,
+            do_sample=False,
+        )
         logits = {
             "host": self.host(tokens),
             "donor": self.donor(tokens),
             "merged": merge(tokens),
         }
-        self._draw(self._table(logits))
+        return text, self._table(logits)
 
     def _table(self, logits: dict[str, Tensor]) -> pd.DataFrame:
         n_tokens = min(len(self.host.tokenizer), *(one.shape[-1] for one in logits.values()))
@@ -112,7 +140,7 @@ class MergeExplorer:
         layout = {
             "template": TEMPLATE,
             "height": 340,
-            "width": 640,
+            "width": WIDTH,
             "barmode": "group",
             "margin": {"t": 30},
             "yaxis": {"title": {"text": "probability"}, "range": [0, 1]},

@@ -24,7 +24,7 @@ def bars(explorer: MergeExplorer) -> dict[str, dict[str, float]]:
 def test_alpha_zero_gives_the_hosts_own_text_and_bars(explorer: MergeExplorer) -> None:
     explorer.alpha.value = 0.0
     alone = explorer.host.generate(["47+38 = ?"], chat=True, max_new_tokens=32, do_sample=False)
-    assert explorer.text.value.replace("<|im_end|>", "") == alone[0]
+    assert explorer.text.value == alone[0]
     assert bars(explorer)["merged"] == bars(explorer)["host"]
 
 
@@ -33,7 +33,7 @@ def test_text_and_bars_follow_the_controls(explorer: MergeExplorer) -> None:
     explorer.alpha.value = 1.0
     merge = lm.LatentMerge(explorer.host, explorer.donor, layers={7: 1.0})
     answer = merge.generate(["47+38 = ?"], chat=True, max_new_tokens=32, do_sample=False)
-    assert explorer.text.value.replace("<|im_end|>", "") == answer[0]
+    assert explorer.text.value == answer[0]
     before = bars(explorer)["merged"]
     explorer.operator.value = "lerp"
     explorer.alpha.value = 0.5
@@ -57,13 +57,27 @@ def test_models_are_as_before_whatever_was_chosen(
 def test_no_block_chosen_is_said(explorer: MergeExplorer) -> None:
     explorer.layers.value = ()
     assert explorer.text.value == "choose at least one block"
+    assert all(not bar.x for bar in explorer.bars.data)
     assert explorer.show().children
+
+
+def test_a_prompt_that_cannot_be_read_is_told_where_the_text_stands(
+    explorer: MergeExplorer,
+) -> None:
+    before = bars(explorer)
+    explorer.prompt.value = ""
+    assert "is empty" in explorer.text.value
+    explorer.prompt.value = "word " * 600
+    assert "context ends at 512" in explorer.text.value
+    assert all(not bar.x for bar in explorer.bars.data)
+    explorer.prompt.value = "47+38 = ?"
+    assert bars(explorer) == before
 
 
 def test_tokens_that_decode_to_the_same_text_have_a_bar_each(
     explorer: MergeExplorer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(explorer.host.tokenizer, "decode", lambda _: "\ufffd")
+    monkeypatch.setattr(explorer.host.tokenizer, "decode", lambda *_, **__: "\ufffd")
     explorer.alpha.value = 0.25
     labels = explorer.bars.data[0].x
     assert len(labels) == len(set(labels)) >= explorer.top_k
