@@ -1,0 +1,1 @@
+"""Tasks of our own for lm-evaluation-harness: YAML files, and the functions they name."""
