@@ -1,7 +1,5 @@
 """One language model seen two ways: hooked by TransformerLens, and as plain Hugging Face modules."""
 
-import copy
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -10,19 +8,20 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lm_merge import generation
+from lm_merge.models.bridging import LateBridge
 from lm_merge.models.forward_pass import token_positions
 from lm_merge.models.legacy import generate_ids
-from lm_merge.models.twins import follow_training_mode, parameter_twin
 from lm_merge.recipe import Source
 
 
 class HookedLM:
     """A model with its tokenizer and two views of one set of weights; made by `load` or `wrap`.
 
-    hooked: TransformerLens model, every hook point, eager attention: for looking.
+    hooked: TransformerLens model, every hook point, eager attention: for looking. Built when first
+        asked for.
     native: plain Hugging Face model over the same parameters: for speed. None where only a
     HookedTransformer was given.
     tokenizer: None for a model that came without tokenizer files.
@@ -45,7 +44,7 @@ class HookedLM:
         name: str,
         source: Source | None = None,
     ) -> None:
-        self.hooked = hooked
+        self._hooked = hooked  # the view, or the LateBridge that makes it
         self.native = native
         self.tokenizer: Any = tokenizer
         self.name = name
@@ -60,18 +59,30 @@ class HookedLM:
         )
 
     @property
+    def hooked(self) -> Any:
+        """The TransformerLens view."""
+        if isinstance(self._hooked, LateBridge):
+            self._hooked = self._hooked.bridge
+        return self._hooked
+
+    @property
+    def cfg(self) -> Any:
+        """TransformerLens's configuration of the model, whether or not its view has been built."""
+        return self._hooked.cfg
+
+    @property
     def n_layers(self) -> int:
-        return self.hooked.cfg.n_layers
+        return self.cfg.n_layers
 
     @property
     def d_model(self) -> int:
-        return self.hooked.cfg.d_model
+        return self.cfg.d_model
 
     @property
     def d_vocab(self) -> int:
         """Rows of the unembedding; may exceed the number of tokens by padding rows."""
         if self.native is None:
-            return self.hooked.cfg.d_vocab
+            return self.cfg.d_vocab
         unembed: Any = self.native.get_output_embeddings()
         return unembed.weight.shape[0]
 
@@ -90,8 +101,8 @@ class HookedLM:
 
     def to(self, *arguments: Any, **keywords: Any) -> "HookedLM":
         """Move or cast both views, as `torch.nn.Module.to`; do it before merging with the model."""
-        for view in (self.hooked, self.native):
-            if view is not None:
+        for view in (self._hooked, self.native):
+            if view is not None and not isinstance(view, LateBridge):  # which takes what is there
                 view.to(*arguments, **keywords)
         return self
 
@@ -127,7 +138,11 @@ class HookedLM:
     def native_part(self, component: str) -> Any:
         """A part of the native view by TransformerLens's name: embed, blocks, ln_final, unembed."""
         assert self.native is not None  # callers have handled a model without native view
-        return self.native.get_submodule(self.hooked.adapter.component_mapping[component].name)
+        return self.native.get_submodule(self.native_path(component))
+
+    def native_path(self, component: str) -> str:
+        """Where a part by TransformerLens's name hangs in the native view, such as model.layers."""
+        return self._hooked.adapter.component_mapping[component].name
 
     def readout(self, state: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_vocab"]:
         """Logits that the model would give if the stream ended here (logit lens); no soft cap.
@@ -225,63 +240,8 @@ def from_native(
     name: str,
     source: Source | None = None,
 ) -> HookedLM:
-    """Add the hooked view: a bridge around a twin of the modules; the model given stays whole."""
-    from transformer_lens.model_bridge.sources import build_bridge_from_module
+    """Add the hooked view: a bridge around a twin of the modules; the model given stays whole.
 
-    twin = parameter_twin(native)
-    twin.set_attn_implementation("eager")
-    twin.register_forward_pre_hook(lambda *_: follow_training_mode(twin, native), prepend=True)
-    bridge = build_bridge_from_module(
-        twin,
-        type(native).__name__,
-        hf_config=copy.deepcopy(twin.config),
-        tokenizer=_bridge_tokenizer(tokenizer),
-        model_name=name,
-    )
-    return HookedLM(bridge, native, tokenizer, name, source)
-
-
-def native_of_bridge(bridge: Any) -> PreTrainedModel:
-    """A plain Hugging Face model over a bridge's own parameters.
-
-    Raises ValueError after `enable_compatibility_mode`, which rewrites the weights.
+    The bridge is built when it is first asked for.
     """
-    if getattr(bridge, "compatibility_mode", False):
-        raise ValueError(
-            "the TransformerBridge is in compatibility mode, so its weights are no longer the "
-            "model's own; wrap it before enable_compatibility_mode()"
-        )
-    original = bridge.original_model
-    with torch.device("meta"):
-        native = type(original)(copy.deepcopy(original.config))
-    native.config._attn_implementation = "sdpa" if native._supports_sdpa else "eager"
-    parameters = _plain_names(original.named_parameters(remove_duplicate=False))
-    native.load_state_dict(parameters, assign=True, strict=False)
-    native.tie_weights()
-    buffers = _plain_names(original.named_buffers(remove_duplicate=False))
-    for path, buffer in native.named_buffers():
-        parent, _, leaf = path.rpartition(".")
-        if buffer.is_meta:
-            native.get_submodule(parent)._buffers[leaf] = buffers[path]
-    missing = [path for path, tensor in native.named_parameters() if tensor.is_meta]
-    if missing:
-        raise ValueError(
-            f"the TransformerBridge hides weights {missing[:3]}; wrap the model itself"
-        )
-    return native.train(original.training)
-
-
-def _plain_names(named: Any) -> dict[str, Tensor]:
-    """Tensors by the names they had before the bridge wrapped their modules."""
-    return {path.replace("._original_component", ""): tensor for path, tensor in named}
-
-
-def _bridge_tokenizer(tokenizer: PreTrainedTokenizerBase | None) -> Any:
-    """A copy for the bridge, which configures what it is given and asks where it was loaded from."""
-    if tokenizer is None:
-        return None
-    if tokenizer.name_or_path:
-        return copy.deepcopy(tokenizer)
-    with tempfile.TemporaryDirectory() as folder:
-        tokenizer.save_pretrained(folder)
-        return AutoTokenizer.from_pretrained(folder)
+    return HookedLM(LateBridge(native, tokenizer, name), native, tokenizer, name, source)

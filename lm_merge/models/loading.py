@@ -12,7 +12,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from lm_merge.models.hooked_lm import HookedLM, from_native, native_of_bridge
+from lm_merge.models.bridging import native_of_bridge
+from lm_merge.models.hooked_lm import HookedLM, from_native
 from lm_merge.models.tokenizer_files import VOCABULARY_FILES
 from lm_merge.recipe import ModelSource, Source
 from lm_merge.zoo.names import BUNDLED

@@ -105,10 +105,10 @@ def _differences(host: HookedLM, donor: HookedLM) -> Iterator[Difference]:
     windows = _windows(host), _windows(donor)
     if windows[0] != windows[1]:
         yield Difference("sliding window", *windows, tolerance="sliding_window")
-    norms = host.hooked.cfg.normalization_type, donor.hooked.cfg.normalization_type
+    norms = host.cfg.normalization_type, donor.cfg.normalization_type
     if norms[0] != norms[1]:
         yield Difference("norm type", *norms)
-    eps = host.hooked.cfg.eps, donor.hooked.cfg.eps
+    eps = host.cfg.eps, donor.cfg.eps
     if eps[0] != eps[1]:
         yield Difference("norm eps", *eps, tolerance="norm_eps")
 
@@ -142,7 +142,7 @@ def _vocabulary_differences(host: HookedLM, donor: HookedLM) -> Iterator[Differe
 def _rope(model: HookedLM) -> Any:
     """RoPE settings by name; the frequencies' base, the scaling's kind and its numbers."""
     if model.native is None:
-        return {"rotary_base": getattr(model.hooked.cfg, "rotary_base", None)}
+        return {"rotary_base": getattr(model.cfg, "rotary_base", None)}
     config = model.native.config.get_text_config()
     names = ("rope_parameters", "rope_theta", "rope_scaling", "partial_rotary_factor")
     return {
@@ -152,7 +152,7 @@ def _rope(model: HookedLM) -> Any:
 
 def _architecture(model: HookedLM) -> str:
     if model.native is None:
-        return str(getattr(model.hooked.cfg, "original_architecture", None))
+        return str(getattr(model.cfg, "original_architecture", None))
     return str(model.native.config.model_type)
 
 

@@ -42,11 +42,10 @@ class Tail:
         self.model, self.n_layers = model, model.n_layers
         if attention is not None:
             self._twin.set_attn_implementation(attention)
-        mapping = model.hooked.adapter.component_mapping
         self._body: Any = self._twin.base_model
-        self._blocks: Any = self._twin.get_submodule(mapping["blocks"].name)
-        self._norm: Any = self._twin.get_submodule(mapping["ln_final"].name)
-        self._unembed: Any = self._twin.get_submodule(mapping["unembed"].name)
+        self._blocks: Any = self._twin.get_submodule(model.native_path("blocks"))
+        self._norm: Any = self._twin.get_submodule(model.native_path("ln_final"))
+        self._unembed: Any = self._twin.get_submodule(model.native_path("unembed"))
         self.dtype = model.dtype if dtype is None else dtype
         if self.dtype != model.dtype:
             for part in (*self._blocks[above + 1 :], self._norm, self._unembed):

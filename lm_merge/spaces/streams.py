@@ -94,9 +94,8 @@ def truncated_body(model: HookedLM, last: int) -> tuple[Any, nn.ModuleList]:
     native = model.native
     assert native is not None
     prefix = f"{native.base_model_prefix}." if native.base_model is not native else ""
-    mapping = model.hooked.adapter.component_mapping
     body: Any = parameter_twin(native.base_model)
-    paths = {name: mapping[name].name.removeprefix(prefix) for name in ("blocks", "ln_final")}
+    paths = {name: model.native_path(name).removeprefix(prefix) for name in ("blocks", "ln_final")}
     blocks = nn.ModuleList(list(body.get_submodule(paths["blocks"]))[: last + 1])
     body.set_submodule(paths["blocks"], blocks)
     body.set_submodule(paths["ln_final"], nn.Identity())
