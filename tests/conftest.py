@@ -1,30 +1,45 @@
 """Fixtures that several tests share."""
 
 import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    import lm_merge as lm
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the hub's client: tests fetch nothing
 
-import pytest  # noqa: E402
-import torch  # noqa: E402
+# Nothing of ours, nor torch, is imported here: the process that hands tests out to workers reads this
+# file before it starts them, and would import for nothing.
 
-import lm_merge as lm  # noqa: E402
 
-if "PYTEST_XDIST_WORKER" in os.environ:
-    torch.set_num_threads(1)  # one process a core already
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread_a_worker() -> None:
+    import torch
+
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        torch.set_num_threads(1)  # one process a core already
 
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
+    import torch
+
     torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")
-def tiny_instruct() -> lm.HookedLM:
+def tiny_instruct() -> "lm.HookedLM":
+    import lm_merge as lm
+
     return lm.load("tiny-instruct")
 
 
 @pytest.fixture(scope="session")
-def tiny_thinker() -> lm.HookedLM:
+def tiny_thinker() -> "lm.HookedLM":
+    import lm_merge as lm
+
     return lm.load("tiny-thinker")
 
 

@@ -8,6 +8,7 @@ from analyses import report
 from lm_merge import cli
 
 
+@pytest.mark.slow  # every analysis once
 def test_the_report_is_one_page_with_all_figures_and_true_numbers(small_report):
     _, path, tables = small_report
     html = path.read_text()
@@ -107,6 +108,7 @@ def test_a_missing_file_is_named(tmp_path, capsys):
     assert "nope.yaml" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_demo_says_what_it_did_and_where_the_report_lies(small_report, capsys, monkeypatch):
     options, path, _ = small_report
     monkeypatch.setattr(report, "ReportOptions", lambda runs: options)
