@@ -86,7 +86,8 @@ def build(folder: Path) -> None:
         module = importlib.import_module(package)
         for name in getattr(module, "__all__", ()):
             getattr(module, name)
-    pdoc.render.configure(docformat="markdown", footer_text="lm_merge")
+    theme = Path(__file__).parent / "theme"
+    pdoc.render.configure(docformat="markdown", footer_text="lm_merge", template_directory=theme)
     pdoc.render.env.filters["to_markdown"] = to_markdown
     pdoc.pdoc(*PACKAGES, output_directory=folder)
 
