@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 
 import pandas as pd
 import plotly.graph_objects as go
-from jsonargparse import ArgumentParser
 from pydantic import BaseModel, Field
 from rich.console import Console
 from rich.progress import track
 from transformers.utils.logging import disable_progress_bar
 
+from analyses.one_line_parser import OneLineParser
 from analyses.option_names import with_underscores
 from figures import save_figure
 from lm_merge.errors import one_line
@@ -76,7 +76,7 @@ def parse_config(
     that later options override.
     """
     disable_progress_bar()  # that of loading weights, among results
-    parser = ArgumentParser(prog=prog, description=description)
+    parser = OneLineParser(prog=prog, description=description)
     parser.add_argument("--config", action="config", help="YAML file with any of the options below")
     parser.add_class_arguments(config_class, as_group=False)
     argv = with_underscores(argv)

@@ -13,6 +13,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 import lm_merge as lm
+from analyses.one_line_parser import OneLineParser
 from analyses.option_names import with_underscores
 from lm_merge.errors import one_line_errors
 
@@ -336,8 +337,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         else:
             auto_cli(
                 [demo, generate, weights, budget, suggest, sweep, judge],
-                args=with_underscores(words),
+                args=with_underscores(words or ["--help"]),
                 prog="lm-merge",
+                parser_class=OneLineParser,
             )
 
 

@@ -102,6 +102,17 @@ def test_errors_that_a_user_can_mend_are_one_line(tmp_path, capsys, text, messag
     assert f"lm-merge: {message}" in error
 
 
+def test_the_command_alone_shows_its_help_and_a_wrong_word_is_one_line(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        cli.main([])
+    assert "demo" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["generat"])
+    error = capsys.readouterr().err
+    assert "invalid choice: 'generat'" in error
+    assert error.count("\n") == 1
+
+
 def test_a_missing_file_is_named(tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
         cli.main(["generate", str(tmp_path / "nope.yaml"), '["Hello"]'])

@@ -128,12 +128,16 @@ def test_prompts_come_from_a_file_and_last_measures_one_token_each(tmp_path):
         (["--n_prompts", "0"], "greater than 0"),
         (["--operatr", "lerp"], "unrecognized arguments: --operatr"),
         (["--beside", "[weights]"], "give 'weights:<operator>' or 'logits:<method>'"),
+        (["--config", "nope.yaml"], "nope.yaml"),
     ],
 )
-def test_bad_arguments_end_with_status_2_and_say_which(arguments, message, capsys):
+def test_bad_arguments_end_with_status_2_and_say_which_in_one_line(arguments, message, capsys):
     with pytest.raises(SystemExit, match="2"):
         similarity.main(arguments)
-    assert message in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert "--help" in error
 
 
 def test_changed_inputs_are_measured_anew(tmp_path, capsys):
