@@ -1,5 +1,6 @@
 """Saving a figure together with the table that it drew."""
 
+import logging
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,6 +62,17 @@ def save_figure(
         warnings.warn(f"{name}: no {', '.join(images)} written. {problem}", stacklevel=2)
         return written
     return written + list(images.values())
+
+
+def _is_no_farewell(record: logging.LogRecord) -> bool:
+    """False for what the browser's driver logs when its own "{bye}" comes behind a last message.
+
+    Nothing is lost then; an answer that did get lost ends in the timeout below.
+    """
+    return not record.getMessage().startswith("JSONError decoding message")
+
+
+logging.getLogger("choreographer.channels.pipe").addFilter(_is_no_farewell)
 
 
 def _write_images(
