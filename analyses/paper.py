@@ -225,7 +225,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     path = write(options, given)
     for name, one in json.loads((path.parent / "summary.json").read_text()).items():
-        sys.stdout.write(f"{name}: {' '.join(one['findings'])}\n")
+        if one["findings"]:
+            sys.stdout.write("\n  ".join([name, *one["findings"]]) + "\n")
     sys.stdout.write(f"everything: {path.parent}\nreport: {path}\n")
 
 
