@@ -72,9 +72,6 @@ def _is_no_farewell(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith("JSONError decoding message")
 
 
-logging.getLogger("choreographer.channels.pipe").addFilter(_is_no_farewell)
-
-
 def _write_images(
     figure: go.Figure, images: dict[str, Path], width: int, width_in: float | None
 ) -> str | None:
@@ -84,6 +81,8 @@ def _write_images(
         from kaleido.errors import ChromeNotFoundError
     except ImportError:
         return "Static images need the package kaleido: pip install 'kaleido>=1'."
+    # only now: the driver's own kind of logger must have been made first
+    logging.getLogger("choreographer.channels.pipe").addFilter(_is_no_farewell)
     layout: Any = figure.layout
     drawn = PrintLayout(figure, width, layout.height or 500, 1.0)
     png_scale = 2.0
