@@ -42,6 +42,52 @@ def test_an_edit_of_a_weight_shows_in_both_views_and_nothing_is_held_twice(famil
     assert_close(wrapped.hooked(random_tokens(1, 5)), after, atol=1e-4, rtol=1e-4)
 
 
+@pytest.fixture
+def built(monkeypatch):
+    """Names of the models whose bridges have been built."""
+    names = []
+
+    def build(*arguments, **keywords):
+        names.append(keywords["model_name"])
+        return build_bridge_from_module(*arguments, **keywords)
+
+    monkeypatch.setattr("transformer_lens.model_bridge.sources.build_bridge_from_module", build)
+    return names
+
+
+def test_the_hooked_view_is_built_once_and_only_when_it_is_asked_for(built):
+    host, donor = lm.load("tiny-instruct"), lm.load("tiny-thinker")
+    merge = lm.LatentMerge(host, donor, layers=[3], alpha=0.5)
+    merge.generate("47+38 = ?", chat=True, max_new_tokens=4)
+    merge(host.to_tokens("47+38 = ?").input_ids)
+    assert built == []
+    cfg = host.cfg
+    with merge.hooks():  # every caller's view is merged inside
+        assert host.hooked is host.hooked
+    assert built == ["tiny-instruct"]
+    for name in ("n_layers", "d_model", "eps", "normalization_type", "n_ctx"):
+        assert getattr(cfg, name) == getattr(host.hooked.cfg, name)
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_a_hooked_view_built_late_has_what_became_of_the_weights(family):
+    wrapped = random_lm(family, 0).to(torch.float64)
+    with torch.no_grad():
+        wrapped.native_part("unembed").weight.mul_(2.0)
+    with torch.inference_mode():
+        late = wrapped.hooked(random_tokens(1, 5))
+        assert_close(late, wrapped.native(random_tokens(1, 5)).logits, atol=1e-5, rtol=1e-4)
+    assert not any(parameter.is_inference() for parameter in wrapped.hooked.parameters())
+    assert wrapped.hooked(random_tokens(1, 5)).requires_grad  # as if built at once
+
+
+def test_an_architecture_without_adapter_is_refused_at_once():
+    strange = type("StrangeForCausalLM", (type(random_model("qwen2", 0)),), {})
+    model = strange(copy.deepcopy(CONFIGS["qwen2"]))
+    with pytest.raises(ValueError, match="StrangeForCausalLM"):
+        lm.wrap(model)
+
+
 @pytest.mark.parametrize("family", CONFIGS)
 def test_a_bridge_gets_a_native_view_over_its_own_weights(family):
     model = random_model(family, seed=0)
