@@ -61,7 +61,8 @@ def merge_budget(
     the operator needs one; it runs like a donor. layers: merged blocks. dtype: torch dtype of weights
     and caches, by name. n_tokens: prompt and answer together.
 
-    Raises ValueError for a dtype that torch does not know and for a layer outside the host.
+    Raises ValueError for a dtype that torch does not know, for a layer outside the host and for
+    configurations of different shapes; tokenizers are compared where the models are merged.
 
     Example:
         >>> budget = merge_budget("tiny-instruct", ["tiny-thinker"], [3], dtype="float32")
@@ -76,6 +77,8 @@ def merge_budget(
     outside = [layer for layer in layers if not 0 <= layer < n_layers]
     if outside or not layers:
         raise ValueError(f"layers={list(layers)}: give blocks within 0..{n_layers - 1} of the host")
+    for source, other in zip(others, donor_configs, strict=True):
+        _require_same_shape(host, config, source, other)
     ran = max(layers) + 1
     host_touched = _block_parameters(model, n_layers) + model.get_output_embeddings().weight.numel()
     donor_models = [_on_meta(one) for one in donor_configs]
@@ -92,6 +95,31 @@ def merge_budget(
         logits_bytes=batch_size * model.get_output_embeddings().weight.shape[0] * 4,
         decode_ratio=1 + donors_touched / host_touched,
     )
+
+
+def _require_same_shape(
+    host: Source | PretrainedConfig, config: Any, donor: Source | PretrainedConfig, other: Any
+) -> None:
+    ours, theirs = config.get_text_config(), other.get_text_config()
+    differing = [
+        f"{what}: host {getattr(ours, name)}, donor {getattr(theirs, name)}"
+        for what, name in (
+            ("architecture", "model_type"),
+            ("d_model", "hidden_size"),
+            ("n_layers", "num_hidden_layers"),
+        )
+        if getattr(ours, name) != getattr(theirs, name)
+    ]
+    if differing:
+        raise ValueError(
+            f"donor {_called(donor)} does not fit host {_called(host)}: {'; '.join(differing)}"
+        )
+
+
+def _called(source: Source | PretrainedConfig) -> str:
+    if isinstance(source, PretrainedConfig):
+        return f"({source.model_type})"
+    return repr(as_source(source).model)
 
 
 def _is_among(

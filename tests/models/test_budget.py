@@ -1,7 +1,10 @@
 """The budget of a merge agrees with what loaded models and filled caches really hold."""
 
+import copy
+
 import pytest
 import torch
+from families import CONFIGS
 from transformers import DynamicCache
 
 import lm_merge as lm
@@ -57,3 +60,9 @@ def test_bad_arguments_are_named() -> None:
         merge_budget("tiny-instruct", ["tiny-thinker"], [8])
     with pytest.raises(ValueError, match="dtype='float31'"):
         merge_budget("tiny-instruct", ["tiny-thinker"], [3], dtype="float31")
+    host, donor = CONFIGS["qwen2"], copy.deepcopy(CONFIGS["qwen2"])
+    donor.num_hidden_layers, donor.hidden_size = 2, 16
+    with pytest.raises(
+        ValueError, match="does not fit host .*: d_model: host 32, donor 16; n_layers"
+    ):
+        merge_budget(host, [donor], [1])
