@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from anyio import CapacityLimiter, get_cancelled_exc_class, to_thread
+from inspect_ai._util.error import PrerequisiteError  # its kind without a traceback; not exported
 from inspect_ai.model import (
     ChatCompletionChoice,
     ChatMessage,
@@ -15,6 +16,7 @@ from inspect_ai.model import (
 )
 from inspect_ai.tool import ToolChoice, ToolInfo
 
+from lm_merge.errors import USER_ERRORS, one_line
 from lm_merge.evaluation.engines.speaker import Request, shared_speaker
 from lm_merge.evaluation.engines.speaking import Prompt, Sampling, Spoken
 from lm_merge.evaluation.prompting import control_tokens, conversation_ids
@@ -63,7 +65,10 @@ class MergedModelAPI(ModelAPI):
                 f"model argument {', '.join(sorted(unknown))}: unknown to lm_merge; "
                 "choose from device, dtype, batch_size"
             )
-        self._speaker = shared_speaker(model_name, device, dtype, int(batch_size))
+        try:
+            self._speaker = shared_speaker(model_name, device, dtype, int(batch_size))
+        except USER_ERRORS as error:  # which Inspect tells without a traceback
+            raise PrerequisiteError(f"model lm_merge/{model_name}: {one_line(error)}") from error
         host = self._speaker.composed.host
         self._tokenizer: Any = require_tokenizer(host.tokenizer, host.name)
 

@@ -10,6 +10,7 @@ import lm_merge as lm
 pytest.importorskip("inspect_ai", reason="needs lm-merge[inspect]")
 
 import inspect_ai  # noqa: E402
+from inspect_ai._util.error import PrerequisiteError  # noqa: E402
 from inspect_ai.dataset import Sample  # noqa: E402
 from inspect_ai.log import read_eval_log  # noqa: E402
 from inspect_ai.model import GenerateConfig, get_model  # noqa: E402
@@ -88,6 +89,10 @@ def test_a_model_alone_runs_by_name_and_max_tokens_is_reported(tmp_path):
 def test_what_it_cannot_do_is_refused(tmp_path):
     with pytest.raises(ValueError, match="model argument depth: unknown to lm_merge"):
         get_model("lm_merge/tiny-instruct", depth=3)
+    with pytest.raises(
+        PrerequisiteError, match=r"^model lm_merge/nope.yaml: nope.yaml: no such file"
+    ):
+        get_model("lm_merge/nope.yaml")  # told without a traceback
     log = run("lm_merge/tiny-instruct", tmp_path, num_choices=2, fail_on_error=False, limit=1)
     assert "does not support num_choices" in log.samples[0].error.message
 
