@@ -32,6 +32,8 @@ def one_line(error: Exception) -> str:
     """What an error says, without the frame that a library puts around it."""
     if isinstance(error, ValidationError):
         return "; ".join(_problem(one) for one in error.errors())
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror[:1].lower()}{error.strerror[1:]}"
     return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
 
 

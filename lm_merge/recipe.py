@@ -146,13 +146,18 @@ class Recipe(BaseModel):
     def load(cls, source: "str | Path | dict[str, Any] | Recipe") -> "Recipe":
         """A recipe from a YAML file, a dict, or itself; reads data only, never code.
 
-        Raises ValueError that names the file for a file that holds no mapping.
+        Raises ValueError that names the file for a file that is no YAML or holds no mapping.
         """
         if isinstance(source, Recipe):
             return source
         if isinstance(source, dict):
             return cls.model_validate(source)
-        content = yaml.safe_load(Path(source).read_text())
+        try:
+            content = yaml.safe_load(Path(source).read_text())
+        except yaml.YAMLError as error:
+            raise ValueError(
+                f"recipe {source} is no plain YAML: {' '.join(str(error).split())}"
+            ) from error
         if not isinstance(content, dict):
             raise ValueError(
                 f"recipe {source} holds {type(content).__name__}, not a mapping of keys"

@@ -198,7 +198,7 @@ def test_a_folder_that_is_there_stays_unless_it_is_a_checkpoint_to_overwrite(pai
     out = tmp_path / "out"
     out.mkdir()
     (out / "thesis.tex").write_text("mine")
-    refused(pair, tmp_path, "is there already; pass overwrite")
+    refused(pair, tmp_path, "is there already; give overwrite=True")
     refused(pair, tmp_path, "holds no checkpoint", overwrite=True)
     assert (out / "thesis.tex").read_text() == "mine"
     (out / "thesis.tex").unlink()

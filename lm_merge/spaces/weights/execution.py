@@ -28,7 +28,8 @@ def check_output(out: Path, plan: Plan, *, overwrite: bool) -> None:
     if out.exists() or out.is_symlink():
         if not overwrite:
             raise FileExistsError(
-                f"out={str(out)!r} is there already; pass overwrite, or another name"
+                f"out={str(out)!r} is there already; give overwrite=True (--overwrite true) or "
+                "another name"
             )
         if not out.is_dir() or out.is_symlink():
             raise FileExistsError(f"out={str(out)!r} is no folder; remove it, or pass another name")
