@@ -38,13 +38,10 @@ def plot_accuracy_forest(table: pd.DataFrame) -> go.Figure:
         subplot_titles=[_panel_title(table, category) for category in categories],
     )
     figure.update_annotations(font_size=12)
-    shown: set[str] = set()
     for column, category in enumerate(categories, start=1):
         rows = table.loc[table["category"] == category]
         for space in distinct(table, "space"):
-            trace = _dots(rows.loc[rows["space"] == space], space, in_legend=space not in shown)
-            shown.add(space)
-            figure.add_trace(trace, row=1, col=column)
+            figure.add_trace(_dots(rows.loc[rows["space"] == space], space), row=1, col=column)
         first = rows.loc[rows["system"] == systems[0], "accuracy_frac"]
         if len(first) and first.notna().all():
             host = 100 * float(first.iloc[0])
@@ -61,6 +58,8 @@ def plot_accuracy_forest(table: pd.DataFrame) -> go.Figure:
                 line=line,
                 layer="below",
             )
+    for space in distinct(table, "space"):  # shapes only: colour is the operator's
+        figure.add_trace(_legend_entry(space), row=1, col=1)
     figure.update_xaxes(range=[-4, 104], dtick=50, ticksuffix="")
     figure.update_xaxes(title_text="accuracy (%)", row=1, col=(len(categories) + 1) // 2)
     figure.update_yaxes(categoryorder="array", categoryarray=systems[::-1], type="category")
@@ -77,7 +76,19 @@ def _panel_title(table: pd.DataFrame, category: str) -> str:
     return f"<b>{category}</b><br>{count_phrase(table.loc[table['category'] == category])}"
 
 
-def _dots(rows: pd.DataFrame, space: str, *, in_legend: bool) -> go.Scatter:
+def _legend_entry(space: str) -> go.Scatter:
+    return go.Scatter(
+        x=[None],
+        y=[None],
+        mode="markers",
+        marker={"color": GREY, "size": 9, "symbol": SYMBOLS.get(space, "cross")},
+        name=space or MODEL,
+        legendgroup=space or MODEL,
+        hoverinfo="skip",
+    )
+
+
+def _dots(rows: pd.DataFrame, space: str) -> go.Scatter:
     colors = [operator_color(name) if name else BLACK for name in rows["operator"]]
     return go.Scatter(
         y=rows["system"],
@@ -89,6 +100,6 @@ def _dots(rows: pd.DataFrame, space: str, *, in_legend: bool) -> go.Scatter:
         marker={"color": colors, "size": 9, "symbol": SYMBOLS.get(space, "cross")},
         name=space or MODEL,
         legendgroup=space or MODEL,
-        showlegend=in_legend,
+        showlegend=False,
         hovertemplate="%{y}: %{x:.1f} %<br>n = %{customdata:,}<extra></extra>",
     )

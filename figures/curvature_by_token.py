@@ -33,7 +33,8 @@ def plot_curvature_by_token(table: pd.DataFrame) -> go.Figure:
     positions = list(grids["k_g"].columns)
     tokens = rows.drop_duplicates("position").set_index("position").token[positions]
     values = grids["curvature_nats"].to_numpy(dtype=float)
-    top = float(np.log10(np.nanmax(values))) if np.nanmax(values) > 0 else 0.0
+    largest = float(np.max(values, initial=0.0, where=np.isfinite(values)))
+    top = float(np.log10(largest)) if largest > 0 else 0.0
     with np.errstate(divide="ignore"):
         logs = np.log10(values)
     logs[~(logs >= top - DECADES)] = np.nan

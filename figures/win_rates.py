@@ -106,4 +106,4 @@ def _subtitle(table: pd.DataFrame) -> str:
     widest = 100 * table["worst_half_width"]
     counts = f"{count_phrase(table, 'pairs of answers')} · bars: 95 % interval, drawn by question"
     worst = f"a share's at worst ± {widest.min():.1f} to {widest.max():.1f} points"
-    return f"judge: {judges}<br>{counts} ({worst})"
+    return f"judge: {judges} · {worst}<br>{counts}"

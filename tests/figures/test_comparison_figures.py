@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from figures import plot_accuracy_forest, plot_win_rates
-from figures.template import BLUE
+from figures.template import BLUE, GREY
 
 
 @pytest.fixture
@@ -85,8 +85,9 @@ def test_a_judges_own_accuracy_stands_beside_its_rates(rates):
 
 def test_the_forest_has_a_panel_a_category_and_a_symbol_a_space(forest):
     figure = plot_accuracy_forest(forest)
-    assert [trace.marker.symbol for trace in figure.data] == ["circle", "diamond"] * 2
-    assert [trace.showlegend for trace in figure.data] == [True, True, False, False]
+    assert [trace.marker.symbol for trace in figure.data] == ["circle", "diamond"] * 3
+    assert [trace.showlegend is not False for trace in figure.data] == [False] * 4 + [True] * 2
+    assert {trace.marker.color for trace in figure.data[4:]} == {GREY}  # colour is the operator's
     assert figure.data[1].x[0] == pytest.approx(50)
     assert list(figure.layout.yaxis.categoryarray) == ["latents slerp", "host"]
     assert "n = 60 answers" in figure.layout.title.subtitle.text
