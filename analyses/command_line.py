@@ -127,7 +127,8 @@ def run_recorded(
     """
     found = None if output.fresh else finished_tables(output.runs, analysis, config)
     if found is not None:
-        sys.stderr.write(f"found the finished run {found[0]} (--fresh true computes it anew)\n")
+        again = "fresh=True or --fresh true computes anew"
+        sys.stderr.write(f"found the finished run {found[0]} ({again})\n")
         return found
     with start_run(analysis, config, root=output.runs, config_given=given) as record:
         tables = anew(run, fresh=output.fresh)(config, record)

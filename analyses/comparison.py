@@ -124,11 +124,14 @@ def _sentence(row: pd.Series) -> str:
         verdict = "loses to"
     else:
         verdict = "cannot be told from"
+    by_interval = low > 0 or high < 0
+    disagree = not pd.isna(row.mcnemar_p) and by_interval != (row.mcnemar_p < SIGNIFICANT)
+    apart = " (interval and test disagree)" if disagree else ""
     return (
         f"{row.system} {verdict} {row.opponent}: accuracy {100 * row.accuracy_difference:+.1f} points "
         f"(95 % {low:+.1f} to {high:+.1f}), win rate {100 * row.win_rate:.1f} % "
         f"({100 * row.low:.1f} to {100 * row.high:.1f}) by {row.judge}{calibration}, "
-        f"McNemar p = {row.mcnemar_p:.2g}, {row.n_questions} questions"
+        f"McNemar p = {row.mcnemar_p:.2g}{apart}, {row.n_questions} questions"
     )
 
 

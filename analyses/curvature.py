@@ -192,9 +192,9 @@ def summary(tables: Tables) -> str:
     ranks = tables["correlations"].set_index("over")
     return (
         f"block {table.layer.max()}: K_g median {value('k_g', 'median', last):.3g}, mean "
-        f"{value('k_g', 'mean', last):.3g} nats per squared norm; alpha {alpha:g}: gap "
-        f"{value('gap_nats', 'mean', at_alpha):.3f} of at most "
-        f"{value('bound_nats', 'mean', at_alpha):.3f} nats, tightness median "
+        f"{value('k_g', 'mean', last):.3g} nats per squared norm; alpha {alpha:g}: mean gap "
+        f"{value('gap_nats', 'mean', at_alpha):.3f} nats (below 0 the merge gains) under a bound of "
+        f"{value('bound_nats', 'mean', at_alpha):.3f}, tightness median "
         f"{value('tightness', 'median', at_alpha):.2f}, largest "
         f"{value('tightness', 'max', at_alpha):.2f}; the bound holds on {_share(held)} "
         f"at every block and alpha; rank correlation of bound and gap over blocks "

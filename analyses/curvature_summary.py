@@ -112,17 +112,18 @@ def gap_rank_correlations(tokens: pd.DataFrame, *, seed: int = 0) -> pd.DataFram
     """Spearman's rank correlation of bound and gap; over, spearman, low, high, n.
 
     over: "blocks and alphas", means over tokens of each block at each alpha; "tokens", every token at
-    every block and alpha; "tokens, last block". Tokens without a bound are left out. In [-1, 1], NaN
-    where one side is constant. The 95 % interval is a bootstrap over texts: it tells what other texts
-    would give, not another pair.
+    every block and alpha; "tokens, block <the last that was measured>". Tokens without a bound are
+    left out. In [-1, 1], NaN where one side is constant. The 95 % interval is a bootstrap over texts,
+    NaN for a single one: it tells what other texts would give, not another pair.
     """
-    generator = np.random.default_rng(seed)
-    at_last = tokens["layer"] == tokens["layer"].max()
+    last = int(tokens["layer"].to_numpy().max())
+    at_last = tokens["layer"] == last
     defined = _defined(tokens)
     rows = [
-        {"over": "blocks and alphas"} | _cells(tokens.loc[defined], generator),
-        {"over": "tokens"} | _tokens(tokens.loc[defined], generator),
-        {"over": "tokens, last block"} | _tokens(tokens.loc[defined & at_last], generator),
+        {"over": "blocks and alphas"} | _cells(tokens.loc[defined], np.random.default_rng(seed)),
+        {"over": "tokens"} | _tokens(tokens.loc[defined], np.random.default_rng(seed)),
+        {"over": f"tokens, block {last}"}
+        | _tokens(tokens.loc[defined & at_last], np.random.default_rng(seed)),
     ]
     return pd.DataFrame(rows)
 
@@ -145,6 +146,8 @@ def _cells(tokens: pd.DataFrame, generator: np.random.Generator) -> dict[str, An
     n_drawn = np.where(n_drawn > 0, n_drawn, np.nan)  # such a draw has no correlation
     drawn = bounds[texts].sum(axis=1) / n_drawn, gaps[texts].sum(axis=1) / n_drawn
     low, high = percentile_interval(spearman(*drawn))
+    if len(cells) < 2:
+        low = high = float("nan")
     found = float(spearman(bounds.sum(axis=0) / n, gaps.sum(axis=0) / n))
     return {"spearman": found, "low": low, "high": high, "n": bounds.shape[1]}
 
@@ -160,6 +163,8 @@ def _tokens(tokens: pd.DataFrame, generator: np.random.Generator) -> dict[str, A
         rows = pairs[np.concatenate([of_text[text] for text in chosen])]
         drawn.append(float(spearman(*rows.T)))
     low, high = percentile_interval(np.array(drawn))
+    if len(of_text) < 2:
+        low = high = float("nan")
     return {"spearman": float(spearman(*pairs.T)), "low": low, "high": high, "n": len(pairs)}
 
 

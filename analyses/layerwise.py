@@ -104,8 +104,11 @@ class LayerwiseConfig(ComparedRecipe):
         return fingerprints(self, self.texts)
 
 
-def grid_of(config: LayerwiseConfig) -> LatentGrid:
-    """Load the models and lay out the grid's merges."""
+def grid_of(config: LayerwiseConfig, *, also: Sequence[int] = ()) -> LatentGrid:
+    """Load the models and lay out the grid's merges.
+
+    also: blocks beside the usual ones, where the configuration names none.
+    """
     given = {key: getattr(config, key) for key in Recipe.model_fields}
     given["operator_args"] = {k: v for k, v in config.operator_args.items() if k != "lambda_reg"}
     with_base = [name for name in config.operators if needs_base(get_operator(name))]
@@ -114,7 +117,7 @@ def grid_of(config: LayerwiseConfig) -> LatentGrid:
     given["base"] = config.base if with_base else None
     merge = compose(Recipe(**given), device=config.device, dtype=config.dtype)
     assert isinstance(merge, LatentMerge)  # the space is checked above
-    layers = tuple(config.layers) or default_layers(merge.host.n_layers)
+    layers = tuple(config.layers) or default_layers(merge.host.n_layers, also)
     cells = tuple(
         GridCell(layer, operator, alpha)
         for layer in layers
@@ -124,9 +127,9 @@ def grid_of(config: LayerwiseConfig) -> LatentGrid:
     return LatentGrid(merge, cells, at_once=config.at_once)
 
 
-def default_layers(n_layers: int) -> tuple[int, ...]:
-    """Every 5th block from the first, and the last."""
-    return tuple(sorted({*range(0, n_layers, EVERY), n_layers - 1}))
+def default_layers(n_layers: int, also: Sequence[int] = ()) -> tuple[int, ...]:
+    """Every 5th block from the first, the last, and those of `also`."""
+    return tuple(sorted({*range(0, n_layers, EVERY), n_layers - 1, *also}))
 
 
 def run(config: LayerwiseConfig, record: Run | None = None, *, quiet: bool = True) -> Tables:

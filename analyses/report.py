@@ -34,7 +34,7 @@ from analyses.similarity import SimilarityConfig, middle
 from figures import Section, plot_accuracy_by_category, plot_accuracy_forest, render_page
 from lm_merge.evaluation import accuracy_table, ask, question_set
 from lm_merge.recipe import Recipe
-from lm_merge.records import Run
+from lm_merge.records import Run, read_record
 from lm_merge.spaces.compose import compose_latents, system
 from lm_merge.spaces.latents import LatentMerge
 from lm_merge.zoo.scoring import Answer
@@ -51,7 +51,7 @@ ANSWERS_TEXT = (
 )
 ACCURACY_TEXT = (
     "Held-out questions with one right answer each: facts by unseen phrasing, orderings, sums and "
-    "programs by unseen content. Bars are 95 % Wilson intervals."
+    "two-step programs by unseen content. Bars are 95 % Wilson intervals."
 )
 SPACES_TEXT = (
     "The same questions asked of the pair merged in the residual stream (latents), in its parameters "
@@ -79,12 +79,17 @@ PATHS_TEXT = (
     "Mean residual stream over all tokens, block by block, in the plane that holds most of it."
 )
 GRID_TEXT = (
-    "Merges at one block each, on questions with their right answers: the loss of the answer's tokens, "
-    "in nats. The best cell of each operator is marked. With one donor regmean is lerp."
+    "Merges at one block each (every fifth, the last, and the one merged above), on questions with "
+    "their right answers: the loss of the answer's tokens, in nats. The best cell of each operator is "
+    "marked. With one donor regmean is lerp."
 )
 SIGNALS_TEXT = (
     "Signals taken from other prompts, without answers and without generation, ranked against what the "
-    "merges then did: Spearman's rank correlation over all of them."
+    "merges then did: Spearman's rank correlation over all of them. distance: |m - h|^2 / |h|^2 of "
+    "merged and host's stream; arc_rad: the angle between them; head_mismatch: KL(donor || what the "
+    "host's later blocks and head make of the donor's stream); kl_prompt: KL(merge || host) on the "
+    "prompts; bound: the most that KL(host || merge) can be for lerp, by its curvature along the way, "
+    "and chord the straight part of it. layer and alpha stand beside them for comparison."
 )
 CURVATURE_TEXT = (
     "How far the loss of a merged token can rise above the line between host and donor, and does. K_g "
@@ -132,13 +137,17 @@ def run(config: ReportConfig, record: Run | None = None, *, quiet: bool = True) 
         "accuracy": accuracy_table(answers),
         "spaces": with_operator_and_space(spaces, config),
         **similarity.run(config_in(config, SimilarityConfig), record, quiet=quiet, merge=merge),
-        **grid_tables(config, quiet=quiet),
+        **grid_tables(config, merge.host.n_layers, quiet=quiet),
     }
 
 
-def grid_tables(config: ReportConfig, *, quiet: bool) -> Tables:
-    """Small runs of the layerwise and the curvature analysis, on host and first donor."""
+def grid_tables(config: ReportConfig, n_layers: int, *, quiet: bool) -> Tables:
+    """Small runs of the layerwise and the curvature analysis, on host and first donor.
+
+    At every 5th block, the last, and those that the report merges at.
+    """
     pair = {
+        "layers": layerwise.default_layers(n_layers, tuple(config.layers or ())),
         "host": config.host,
         "donors": config.donors[:1],
         "positions": config.positions,
@@ -292,8 +301,8 @@ def curvature_tables(tables: Tables) -> Tables:
     return {key: named[key] for key in ("curvature", "correlations", "tokens", "strip")}
 
 
-def page(tables: Tables, config: ReportConfig, figures: Sequence[Figure]) -> str:
-    """The report as one HTML page that needs no network."""
+def page(tables: Tables, config: ReportConfig, figures: Sequence[Figure], folder: Path) -> str:
+    """The report as one HTML page that needs no network; folder: of the run's record."""
     drawn = {name: figure for name, figure, _ in figures}
     introduction = INTRODUCTION.format(
         host=source_name(config.host),
@@ -335,8 +344,23 @@ def page(tables: Tables, config: ReportConfig, figures: Sequence[Figure]) -> str
         Section("", "", drawn["gap_and_bound"]),
         Section("", "", drawn["tightness"]),
         Section("", "", drawn["curvature_by_token"]),
+        Section("This run", run_text(folder)),
     ]
     return render_page("Two models in one residual stream", introduction, sections)
+
+
+def run_text(folder: Path) -> str:
+    """What ran, when, by which version, and what was noted of the pair."""
+    record = read_record(folder)
+    versions = ", ".join(
+        f"{name} {version}" for name, version in record.versions.items() if version
+    )
+    notes = "; ".join(record.notes) or "none"
+    return (
+        f"Started {record.started:%Y-%m-%d %H:%M} UTC, configuration {record.config_hash}, commit "
+        f"{record.commit or 'unknown'}; {versions}.\n\nNotes on the pair: {notes}.\n\nTables (Parquet), "
+        f"figures and record.json lie in {folder}."
+    )
 
 
 def _sentence(text: str) -> str:
@@ -354,7 +378,7 @@ def write(options: ReportOptions, given: dict, *, quiet: bool = False) -> tuple[
     if options.export is not None:
         save_figures(options.export, figures, EXPORT_FORMATS, width_in=options.width_in)
     path = folder / "report.html"
-    path.write_text(page(tables, config, figures), encoding="utf-8")
+    path.write_text(page(tables, config, figures, folder), encoding="utf-8")
     return path, tables
 
 

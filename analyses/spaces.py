@@ -208,10 +208,13 @@ def summary(direction: pd.DataFrame) -> str:
     """One line an operator and metric: both spaces at the last block, and whether it is as published."""
     lines = []
     for row in direction.to_dict("records"):
+        interval = f"{row['low']:+.3f} to {row['high']:+.3f}"
+        if pd.isna(row["low"]):
+            interval = "no interval from so few texts: raise n_prompts"
         lines.append(
             f"last block, alpha {row['alpha']:g}, {row['operator']}, {row['metric']}: latents "
             f"{row['latents']:.3f}, weights {row['weights']:.3f}, difference {row['difference']:+.3f} "
-            f"({row['low']:+.3f} to {row['high']:+.3f}): {row['direction']}"
+            f"({interval}): {row['direction']}"
         )
     return "\n".join(lines)
 

@@ -32,7 +32,8 @@ def rank(
 ) -> pd.DataFrame:
     """One row a merge, the one with the least of `by` first; columns layer, operator, alpha, signals, n.
 
-    recipe: names the models; its own blocks, operator and alpha give way to the grid's. prompts: None
+    recipe: names the models; its own operator and alpha give way to the grid's. layers: every 5th
+    block, the last and the recipe's own unless given. prompts: None
     takes bundled questions. settings: further fields of `LayerwiseConfig`. n counts tokens.
 
     Raises ValueError for an unknown signal.
@@ -43,7 +44,7 @@ def rank(
     given = {key: value for key, value in given.items() if key not in ("alpha", "operator")}
     chosen = {"layers": layers, "alphas": alphas, "operators": operators}
     config = LayerwiseConfig(**given | chosen | settings)
-    grid = grid_of(config)
+    grid = grid_of(config, also=tuple(Recipe.load(recipe).layers or ()))
     texts = prompt_batches(grid.merge.host, config, n=config.n_prompts, prompts=prompts)
     table = SignalMeans(grid).measure(texts)
     cell = ["layer", "operator", "alpha"]

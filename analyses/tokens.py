@@ -7,11 +7,12 @@ curvature of each token's loss between host and donor at the first merged block.
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
-from pydantic import Field, PositiveInt, computed_field
+from pydantic import Field, PositiveInt, computed_field, model_validator
 from torch import Tensor
 
 from analyses.command_line import (
@@ -56,6 +57,16 @@ class TokensConfig(Recipe):
     )
     device: str | None = Field(default=None, description="torch device; None: the CPU")
     dtype: str | None = Field(default=None, description="torch dtype; None: the checkpoint's")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_latents(cls, given: Any) -> Any:
+        space = given.get("space", "latents") if isinstance(given, dict) else "latents"
+        if space != "latents":
+            raise ValueError(
+                f"space={space!r}: tokens are looked at in recipes of space 'latents' only"
+            )
+        return given
 
     @computed_field
     @property
@@ -215,10 +226,10 @@ def draw(tables: Tables) -> list[Figure]:
 def summary(tokens: pd.DataFrame) -> str:
     """The merge's answer, and how likely every system found each of its tokens."""
     answer = "".join(tokens[tokens.system == "merged"].token)
-    shown = tokens.assign(token=tokens.position.astype(str) + " " + tokens.token)
-    wide = shown.pivot(index="token", columns="system", values="probability")
-    wide = wide.reindex(index=shown.token.unique(), columns=tokens.system.unique())
-    return f"the merge says: {answer}\nprobability of each token:\n{wide.round(3).to_string()}"
+    wide = tokens.pivot(index=["position", "token"], columns="system", values="probability")
+    wide = wide[list(tokens.system.unique())].round(3)
+    wide.columns.name = None
+    return f"the merge says: {answer}\nprobability of each of its tokens:\n{wide.to_string()}"
 
 
 class TokensOptions(TokensConfig, OutputOptions):

@@ -53,7 +53,7 @@ def demo(runs: Path = Path("runs")) -> None:
 
 def generate(
     recipe: Path,
-    prompt: list[str],
+    prompt: list[str] | str,
     max_new_tokens: int = 64,
     chat: bool = True,
     device: str | None = None,
@@ -63,7 +63,7 @@ def generate(
 
     Args:
         recipe: YAML file; or a model's name or folder
-        prompt: one or more prompts, for example '["12+34 = ?"]'
+        prompt: '12+34 = ?', or several as '["12+34 = ?", "5+6 = ?"]'
         max_new_tokens: tokens to add at most
         chat: put prompts into the host's chat template
         device: torch device; the CPU unless given
@@ -73,7 +73,8 @@ def generate(
 
     _without_loading_bars()
     speaker = system(recipe, device=device, dtype=dtype)
-    for text in speaker.generate(prompt, chat=chat, max_new_tokens=max_new_tokens):
+    prompts = [prompt] if isinstance(prompt, str) else prompt
+    for text in speaker.generate(prompts, chat=chat, max_new_tokens=max_new_tokens):
         print(text)
 
 
@@ -101,11 +102,12 @@ def budget(
         n_tokens=n_tokens,
     )
     table = Table(title=f"{dtype}, {batch_size} x {n_tokens} tokens")
+    unit, name = (1e9, "GB") if needed.total_bytes >= 1e9 else (1e6, "MB")
     table.add_column("part")
-    table.add_column("GB", justify="right")
+    table.add_column(name, justify="right")
     for part, size in needed.bytes_by_part().items():
-        table.add_row(part, f"{size / 1e9:.3g}")
-    table.add_row("total, activations apart", f"{needed.total_bytes / 1e9:.3g}")
+        table.add_row(part, f"{size / unit:.3g}")
+    table.add_row("total, activations apart", f"{needed.total_bytes / unit:.3g}")
     Console().print(table)
     print(f"a merged token costs at least {needed.decode_ratio:.2f} times one of the host alone")
 
@@ -211,7 +213,7 @@ def _show_plan(plan: "Plan") -> None:
     table.add_column("tensor", no_wrap=True)
     table.add_column("method")
     table.add_column("weights")
-    table.add_column("MB", justify="right")
+    table.add_column("MB to write", justify="right")
     for one in plan.tensors:
         method = "copy" if one.is_copy else one.method
         weights = ", ".join(f"{weight:.3g}" for weight in one.weights)
@@ -287,10 +289,10 @@ def suggest(
     Nats are per token, distance is |m - h|^2 / |h|^2, arc_rad the angle of host and merge.
 
     Args:
-        recipe: YAML file; its own blocks, operator and alpha give way to the grid below
+        recipe: YAML file; its own operator and alpha give way to the grid below
         prompts: a handful of prompts; bundled questions unless given
         by: distance, arc_rad, head_mismatch, chord, bound or kl_prompt; least first
-        layers: blocks to merge at, one at a time; every 5th and the last unless given
+        layers: blocks to merge at, one at a time; every 5th, the last and the recipe's own unless given
         alphas: weights of the donors; 0.25, 0.5 and 0.75 unless given
         operators: lerp and slerp unless given
         n_shown: rows to show

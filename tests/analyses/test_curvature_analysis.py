@@ -101,6 +101,8 @@ def test_rank_correlations_are_scipys_and_have_intervals(tables):
     assert (ranks.low <= ranks.high).all()
     perfect = tokens.assign(gap_nats=2 * tokens.bound_nats)
     assert gap_rank_correlations(perfect).spearman.to_numpy() == pytest.approx(1.0)
+    one = gap_rank_correlations(perfect[perfect.text == perfect.text.iloc[0]])
+    assert one[["low", "high"]].isna().all(axis=None)  # one text says nothing of others
     constant = gap_rank_correlations(tokens.assign(gap_nats=0.0))
     assert constant.spearman.isna().all()
 

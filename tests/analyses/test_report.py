@@ -56,7 +56,7 @@ def test_the_generate_command_takes_every_space_and_a_model_alone(tmp_path, caps
     recipe = tmp_path / "ensemble.yaml"
     recipe.write_text("space: logits\nhost: tiny-instruct\ndonors: [tiny-thinker]\nalpha: 0.1\n")
     for source in (str(recipe), "tiny-instruct"):
-        cli.main(["generate", source, '["What is the capital of Norway?"]'])
+        cli.main(["generate", source, "What is the capital of Norway?"])
         assert capsys.readouterr().out == "Oslo\n"
 
 

@@ -33,4 +33,7 @@ def test_the_verdict_needs_interval_and_test(low, high, p_value, verdict):
             "n_questions": 80,
         }
     )
-    assert comparison._sentence(row).startswith(f"one {verdict} other")
+    sentence = comparison._sentence(row)
+    assert sentence.startswith(f"one {verdict} other")
+    agree = (low > 0 or high < 0) == (p_value < 0.05)
+    assert ("(interval and test disagree)" in sentence) != (agree or p_value != p_value)
