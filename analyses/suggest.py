@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from analyses.command_line import progress
 from analyses.layerwise import LayerwiseConfig, grid_of
 from analyses.signals import SIGNALS, SignalMeans
 from analyses.text_choice import prompt_batches
@@ -28,6 +29,7 @@ def rank(
     layers: tuple[int, ...] = (),
     alphas: tuple[float, ...] = (0.25, 0.5, 0.75),
     operators: tuple[str, ...] = DEFAULT_OPERATORS,
+    quiet: bool = True,
     **settings: Any,
 ) -> pd.DataFrame:
     """One row a merge, the one with the least of `by` first; columns layer, operator, alpha, signals, n.
@@ -46,7 +48,7 @@ def rank(
     config = LayerwiseConfig(**given | chosen | settings)
     grid = grid_of(config, also=tuple(Recipe.load(recipe).layers or ()))
     texts = prompt_batches(grid.merge.host, config, n=config.n_prompts, prompts=prompts)
-    table = SignalMeans(grid).measure(texts)
+    table = SignalMeans(grid).measure(progress(texts, "signals", quiet=quiet))
     cell = ["layer", "operator", "alpha"]
     wide = table.pivot(index=cell, columns="signal", values="value")[list(SIGNALS)]
     n = table[table.signal == by].set_index(cell)["n"]

@@ -309,6 +309,7 @@ def suggest(
         layers=tuple(layers or ()),
         alphas=tuple(alphas or (0.25, 0.5, 0.75)),
         operators=tuple(operators or DEFAULT_OPERATORS),
+        quiet=False,
         device=device,
         dtype=dtype,
     )

@@ -131,7 +131,7 @@ def _counts_from_prompt(merge: LatentMerge) -> bool:
 def _present(device: str | torch.device | None) -> str | torch.device | None:
     if device is None or torch.device(device).type != "cuda" or torch.cuda.is_available():
         return device
-    _LOG.warning("device %s: torch sees no CUDA device here; running on the CPU", device)
+    _LOG.info("device %s: torch sees no CUDA device here; running on the CPU", device)
     return "cpu"
 
 
