@@ -90,6 +90,7 @@ def test_default_systems_have_parents_both_ends_and_every_space():
     )
 
 
+@pytest.mark.slow
 def test_the_default_systems_run_in_every_space_and_alpha_0_is_the_host():
     tables = comparison.run(ComparisonConfig(n_per_category=2, seeds=(0,)))
     replies = {name: list(rows.reply) for name, rows in tables["answers"].groupby("system")}

@@ -230,6 +230,7 @@ def test_rank_correlations_by_hand():
     assert np.isnan(at_one.spearman["distance"])  # all equal there: nothing to rank
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_record_and_finds_it_the_second_time(tmp_path, capsys):
     path = tmp_path / "texts.txt"
     path.write_text("12+34 = 46\n\nThe capital of Norway is Oslo.\n")

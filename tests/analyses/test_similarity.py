@@ -170,6 +170,7 @@ def test_the_record_names_every_model_with_a_fingerprint(tmp_path):
     assert all(models.values())
 
 
+@pytest.mark.slow
 def test_merges_in_other_spaces_stand_beside_the_recipes_own(tables):
     both = similarity.run(SimilarityConfig(**{**SMALL, "n_prompts": 24, "beside": None}))
     assert set(map(tuple, both["output"][["space", "operator"]].to_numpy())) == {

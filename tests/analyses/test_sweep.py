@@ -137,6 +137,7 @@ def test_every_analysis_can_be_swept():
     assert not {"sweep", "command_line", "errors"} & set(sweep.analysis_names())
 
 
+@pytest.mark.slow
 def test_the_status_of_many_failures_stays_below_those_that_shells_use(
     tmp_path, capsys, monkeypatch
 ):

@@ -18,8 +18,9 @@ CELLS = tuple(
 )
 
 
-@pytest.mark.parametrize("family", ["qwen2", "gemma2", "gpt_neox"])
-@pytest.mark.parametrize("at_once", [3, 16])
+@pytest.mark.parametrize(
+    ("family", "at_once"), [("qwen2", 3), ("qwen2", 16), ("gemma2", 3), ("gpt_neox", 3)]
+)
 def test_every_cell_gives_the_logits_of_its_own_merge(family, at_once):
     host, donor, other, base = (random_lm(family, seed) for seed in range(4))
     tokens, shared = random_tokens(3, 8), {"donor_weights": (0.25, 0.75)}

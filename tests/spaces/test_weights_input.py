@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections import namedtuple
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from families import random_model
 from safetensors.torch import load_file, save_file
 
 import lm_merge as lm
+from lm_merge import cli
 from lm_merge.spaces.weights import execution, make_weight_plan, merge, writer
 from lm_merge.zoo.names import BUNDLED
 
@@ -352,11 +351,11 @@ def test_the_hub_is_asked_for_safetensors_only(monkeypatch, tmp_path):
     assert len(plan.tensors) == 99
 
 
-def test_the_command_ends_with_one_line(tmp_path):
+def test_the_command_ends_with_one_line(tmp_path, capsys):
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(MERGEKIT | {"models": [{"model": "./nowhere"}]}))
-    command = [sys.executable, "-m", "lm_merge.cli", "weights", str(path), str(tmp_path / "out")]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr.startswith("lm-merge: model './nowhere' is no folder")
-    assert done.stderr.count("\n") == 1
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["weights", str(path), str(tmp_path / "out")])
+    error = capsys.readouterr().err
+    assert error.startswith("lm-merge: model './nowhere' is no folder")
+    assert error.count("\n") == 1
