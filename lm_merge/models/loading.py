@@ -55,7 +55,6 @@ def load(
     if device is not None and "device_map" in hf_arguments:
         raise ValueError(f"device={device} and device_map both place the model; give one of them")
     source = resolve(name_or_path)
-    _refuse_misspelt(source)
     common = {"revision": revision, "trust_remote_code": trust_remote_code}
     fetching = {name: hf_arguments[name] for name in FETCHING if name in hf_arguments}
     try:
@@ -112,20 +111,22 @@ def wrap(model: Any, tokenizer: PreTrainedTokenizerBase | None = None) -> Hooked
 
 
 def resolve(name_or_path: str | Path) -> str:
-    """Folder of a bundled name; anything else unchanged. An existing folder wins over a name."""
+    """Folder of a bundled name; anything else unchanged. An existing folder wins over a name.
+
+    Raises OSError for what is nearly a bundled name: the hub would be asked for it in vain.
+    """
     text = str(name_or_path)
-    if text in BUNDLED and not Path(text).is_dir():
+    if Path(text).is_dir():
+        return text
+    if text in BUNDLED:
         return str(BUNDLED[text].path)
-    return text
-
-
-def _refuse_misspelt(source: str) -> None:
-    near = get_close_matches(source, BUNDLED, n=1, cutoff=0.75)
-    if near and not Path(source).is_dir():
+    near = get_close_matches(text, BUNDLED, n=1, cutoff=0.75)
+    if near:
         raise OSError(
-            f"{source!r} is no folder and no bundled name; did you mean {near[0]!r}? "
+            f"{text!r} is no folder and no bundled name; did you mean {near[0]!r}? "
             f"Bundled are {', '.join(BUNDLED)}"
         )
+    return text
 
 
 def torch_dtype(dtype: str | torch.dtype) -> torch.dtype:

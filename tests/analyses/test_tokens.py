@@ -126,3 +126,9 @@ def test_other_spaces_are_refused() -> None:
 def test_figures_are_drawn_from_the_tables(tables: dict) -> None:
     names = [name for name, _, _ in tokens.draw(tables)]
     assert names == ["token_probabilities", "next_tokens", "gate_by_token"]
+
+
+def test_a_misspelt_model_leaves_no_run_behind(tmp_path):
+    with pytest.raises(OSError, match="did you mean 'tiny-instruct'"):
+        tokens.main(["--host", "tiny-instuct", "--runs", str(tmp_path)])
+    assert not list(tmp_path.iterdir())

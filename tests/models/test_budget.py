@@ -60,6 +60,8 @@ def test_bad_arguments_are_named() -> None:
         merge_budget("tiny-instruct", ["tiny-thinker"], [8])
     with pytest.raises(ValueError, match="dtype='float31'"):
         merge_budget("tiny-instruct", ["tiny-thinker"], [3], dtype="float31")
+    with pytest.raises(OSError, match="did you mean 'tiny-coder'"):
+        merge_budget("tiny-instruct", ["tiny-codr"], [3])
     host, donor = CONFIGS["qwen2"], copy.deepcopy(CONFIGS["qwen2"])
     donor.num_hidden_layers, donor.hidden_size = 2, 16
     with pytest.raises(
