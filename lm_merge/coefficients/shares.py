@@ -73,9 +73,8 @@ def constant_weights(alpha: float, shares: Sequence[float], like: Tensor) -> Flo
 @lru_cache(maxsize=1024)
 def row_on_device(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """A vector of numbers on a device; copied there once, since a copy makes the device wait."""
-    with torch.inference_mode(
-        False
-    ):  # a tensor made inside that mode could serve no gradient later
+    # a tensor made inside that mode could serve no gradient later
+    with torch.inference_mode(False):
         return torch.tensor(values, dtype=dtype, device=device)
 
 

@@ -15,7 +15,7 @@ from lm_merge.models.twins import follow_training_mode, parameter_twin
 class LateBridge:
     """A bridge that is built when it is first asked for; what it will be like is known at once.
 
-    Building takes longer than loading a small model, and whoever only generates needs none.
+    Whoever only generates needs none.
     Raises ValueError, when made, for an architecture that TransformerLens has no adapter for.
     """
 
