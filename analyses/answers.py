@@ -12,12 +12,12 @@ from pathlib import Path
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
-from analyses.command_line import finished_tables, progress
-from analyses.inputs import note_models
+from analyses.running.command_line import finished_tables, progress
+from analyses.running.inputs import note_models
 from lm_merge.evaluation.replies import Reply, reply_in_batches
 from lm_merge.models import HookedLM
-from lm_merge.recipe import ModelSource, Recipe
-from lm_merge.records import Run, config_hash, read_record, start_run
+from lm_merge.recipes import ModelSource, Recipe
+from lm_merge.runs.record import Run, config_hash, read_record, start_run
 from lm_merge.spaces import Composed, LatentMerge, LogitEnsemble
 
 FILE = "answers.jsonl"

@@ -4,7 +4,7 @@ from pydantic import Field, field_validator
 
 from lm_merge.operators.distributions import get_ensemble_method
 from lm_merge.operators.weight_methods import WEIGHT_METHODS, get_weight_method
-from lm_merge.recipe import Recipe, as_source
+from lm_merge.recipes import Recipe, as_source
 from lm_merge.spaces.weights.own_format import NAMES_OF_OTHER_SPACES
 from lm_merge.zoo.names import BUNDLED
 

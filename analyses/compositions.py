@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from analyses.inputs import models_of, origin_of_source, origins_of, source_name
+from analyses.running.inputs import models_of, origin_of_source, origins_of, source_name
 from lm_merge.models import HookedLM
-from lm_merge.recipe import Recipe
+from lm_merge.recipes import Recipe
 from lm_merge.spaces import LatentMerge, LogitEnsemble
 from lm_merge.spaces.compose import SourceLoader, compose
 

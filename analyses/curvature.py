@@ -21,7 +21,9 @@ from jaxtyping import Bool
 from pydantic import Field, PositiveInt, computed_field, model_validator
 from torch import Tensor
 
-from analyses.command_line import (
+from analyses.curvature_summary import gap_rank_correlations, summary_table
+from analyses.layerwise import default_layers
+from analyses.running.command_line import (
     Figure,
     OutputOptions,
     Tables,
@@ -29,20 +31,18 @@ from analyses.command_line import (
     one_line_errors,
     progress,
 )
-from analyses.curvature_summary import gap_rank_correlations, summary_table
-from analyses.inputs import fingerprints, note_models
-from analyses.layerwise import default_layers
-from analyses.teacher_forced import Texts
-from analyses.text_choice import batches
-from analyses.token_curvature import TokenCurvature
+from analyses.running.inputs import fingerprints, note_models
+from analyses.running.text_choice import batches
 from figures import (
     plot_curvature_by_layer,
     plot_curvature_by_token,
     plot_gap_and_bound,
     plot_tightness,
 )
-from lm_merge.recipe import Recipe, Source
-from lm_merge.records import Run
+from lm_merge.recipes import Recipe, Source
+from lm_merge.runs.record import Run
+from lm_merge.scoring.teacher_forced import Texts
+from lm_merge.scoring.token_curvature import TokenCurvature
 from lm_merge.spaces.compose import compose_latents
 from lm_merge.spaces.latents import LatentMerge
 

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from analyses.rank_correlation import N_RESAMPLES, percentile_interval, spearman
 from lm_merge.evaluation import wilson_interval
-from lm_merge.evaluation.intervals import NORMAL_95
-from lm_merge.metrics import ClusteredMean
+from lm_merge.statistics.clustered_means import ClusteredMean
+from lm_merge.statistics.intervals import NORMAL_95
+from lm_merge.statistics.rank_correlation import N_RESAMPLES, percentile_interval, spearman
 
 OF_LAYER = (
     *("k_g", "k_g_closed_form", "sq_distance", "curvature_nats"),

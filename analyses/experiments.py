@@ -8,12 +8,12 @@ from typing import Any
 import pandas as pd
 
 from analyses import comparison, curvature, layerwise, similarity, spaces, tokens
-from analyses.command_line import Figure, Tables
+from analyses.running.command_line import Figure, Tables
 from figures import interval_table
 from lm_merge.coefficients import alpha_from_lambda
-from lm_merge.evaluation.intervals import NORMAL_95
-from lm_merge.recipe import Recipe
-from lm_merge.records import Run
+from lm_merge.recipes import Recipe
+from lm_merge.runs.record import Run
+from lm_merge.statistics.intervals import NORMAL_95
 
 
 @dataclass(frozen=True)

@@ -18,15 +18,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from analyses.command_line import (
-    Figure,
-    Tables,
-    config_in,
-    one_line_errors,
-    parse_config,
-    progress,
-    run_and_say,
-)
 from analyses.judge_config import (
     JudgeConfig,
     JudgeOptions,
@@ -36,6 +27,15 @@ from analyses.judge_config import (
     judgments_file,
     pairs_of,
     system_inputs,
+)
+from analyses.running.command_line import (
+    Figure,
+    Tables,
+    config_in,
+    one_line_errors,
+    parse_config,
+    progress,
+    run_and_say,
 )
 from figures import plot_judge_agreement, plot_judge_consistency
 from lm_merge.evaluation.judgebench import (
@@ -52,7 +52,7 @@ from lm_merge.evaluation.judgebench import (
 )
 from lm_merge.evaluation.judgebench.diagnostics import METRICS
 from lm_merge.evaluation.judges import Judge
-from lm_merge.records import Run
+from lm_merge.runs.record import Run
 
 
 def run(

@@ -15,12 +15,12 @@ from pydantic import (
     model_validator,
 )
 
-from analyses.command_line import OutputOptions
+from analyses.running.command_line import OutputOptions
 from lm_merge.evaluation.judgebench import HUB_NAME, Pair, ReplayJudge, load_pairs
 from lm_merge.evaluation.judges import EndpointJudge, EndpointSettings, Judge, JudgePrompt
 from lm_merge.evaluation.judges.estimate import judging_estimate
-from lm_merge.recipe import Recipe
-from lm_merge.records import fingerprint
+from lm_merge.recipes import Recipe
+from lm_merge.runs.record import fingerprint
 
 JUDGES = ("endpoint", "system", "replay")
 
@@ -223,7 +223,9 @@ def estimate(options: JudgeOptions) -> str:
 
 def system_inputs(system: str) -> dict[str, str | None]:
     """Fingerprints of a recipe and of every model that it names, or of one model."""
-    from analyses.inputs import fingerprints  # needs torch, which an endpoint as judge does not
+    from analyses.running.inputs import (
+        fingerprints,  # needs torch, which an endpoint as judge does not
+    )
 
     if Path(system).suffix in (".yaml", ".yml"):
         return fingerprints(Recipe.load(system), Path(system))

@@ -5,7 +5,7 @@ parents, and where the merged stream ends between theirs; with `--n_questions` a
 generation. Host and donor run once for all merges. Beside the grid stand merges of the whole models,
 in weights and in logits (`--beside '[weights:lerp, logits:soft]'`), which have no block. Experiment C
 of the latent-merging paper (OpenReview ocEoHCrezd). Table "correlations" says how well signals that
-need no answer (`analyses.signals`) rank the merges of the grid.
+need no answer (`lm_merge.scoring.signals`) rank the merges of the grid.
 
 With one donor, or donor weights that sum to 1, regmean is lerp at alpha = 1 / (1 + lambda_reg): the
 two are measured both and agree to rounding. Each block alone is a run of its own that is found again
@@ -23,7 +23,8 @@ import pandas as pd
 from pydantic import Field, NonNegativeInt, PositiveInt, computed_field, field_validator
 
 from analyses.beside import ComparedRecipe
-from analyses.command_line import (
+from analyses.compositions import Compositions, compositions
+from analyses.running.command_line import (
     Figure,
     OutputOptions,
     Tables,
@@ -31,21 +32,20 @@ from analyses.command_line import (
     one_line_errors,
     progress,
 )
-from analyses.compositions import Compositions, compositions
-from analyses.inputs import fingerprints, note_models
-from analyses.signals import SignalMeans, rank_correlations
-from analyses.teacher_forced import CellScores, run_texts, where
-from analyses.text_choice import batches, prompt_batches
+from analyses.running.inputs import fingerprints, note_models
+from analyses.running.text_choice import batches, prompt_batches
 from analyses.whole_merges import speak, wholes_of
 from figures import plot_layerwise_heatmap, plot_layerwise_lines, plot_signal_ranks
 from lm_merge.evaluation import ask, question_set, wilson_interval
 from lm_merge.evaluation.verifiable import CanGenerate
 from lm_merge.operators import get_operator, needs_base
-from lm_merge.recipe import Recipe, Source
-from lm_merge.records import Run
+from lm_merge.recipes import Recipe, Source
+from lm_merge.runs.record import Run
+from lm_merge.scoring.signals import SignalMeans, rank_correlations
+from lm_merge.scoring.teacher_forced import CellScores, run_texts, where
 from lm_merge.spaces.compose import compose
-from lm_merge.spaces.latent_grid import GridCell, LatentGrid
 from lm_merge.spaces.latents import LatentMerge
+from lm_merge.spaces.latents.grid import GridCell, LatentGrid
 from lm_merge.zoo.tasks import Question
 
 EVERY = 5

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from analyses.compositions import Compositions
 from lm_merge.generation import EncodedPrompts
-from lm_merge.metrics import ClusteredMean, js_nats, kl_nats
+from lm_merge.metrics import js_nats, kl_nats
+from lm_merge.statistics.clustered_means import ClusteredMean
 
 DIVERGENCES = {"kl": kl_nats, "js": js_nats}
 

@@ -15,7 +15,8 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
-from analyses.command_line import (
+from analyses.experiments import EXPERIMENTS, Experiment, Size
+from analyses.running.command_line import (
     EXPORT_FORMATS,
     Figure,
     OutputOptions,
@@ -25,12 +26,11 @@ from analyses.command_line import (
     run_recorded,
     save_figures,
 )
-from analyses.experiments import EXPERIMENTS, Experiment, Size
-from analyses.inputs import source_name
+from analyses.running.inputs import source_name
 from figures import Section, latex_table, render_page
 from lm_merge.errors import one_line
-from lm_merge.recipe import Recipe
-from lm_merge.records import Run, config_hash, start_run
+from lm_merge.recipes import Recipe
+from lm_merge.runs.record import Run, config_hash, start_run
 
 TITLE = "Merging in the residual stream"
 INTRODUCTION = (

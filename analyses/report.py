@@ -16,7 +16,8 @@ import pandas as pd
 from pydantic import Field, PositiveInt, model_validator
 
 from analyses import curvature, layerwise, similarity
-from analyses.command_line import (
+from analyses.report_page import curvature_tables, page
+from analyses.running.command_line import (
     EXPORT_FORMATS,
     Figure,
     OutputOptions,
@@ -28,12 +29,11 @@ from analyses.command_line import (
     run_recorded,
     save_figures,
 )
-from analyses.report_page import curvature_tables, page
 from analyses.similarity import SimilarityConfig, middle
 from figures import plot_accuracy_by_category, plot_accuracy_forest
 from lm_merge.evaluation import accuracy_table, ask, question_set
-from lm_merge.recipe import Recipe
-from lm_merge.records import Run
+from lm_merge.recipes import Recipe
+from lm_merge.runs.record import Run
 from lm_merge.spaces.compose import compose_latents, system
 from lm_merge.spaces.latents import LatentMerge
 from lm_merge.zoo.scoring import Answer

@@ -6,11 +6,11 @@ from pathlib import Path
 import plotly.graph_objects as go
 
 from analyses import curvature, similarity
-from analyses.command_line import Figure, Tables
-from analyses.inputs import source_name
+from analyses.running.command_line import Figure, Tables
+from analyses.running.inputs import source_name
 from analyses.similarity import SimilarityConfig
 from figures import Section, render_page
-from lm_merge.records import read_record
+from lm_merge.runs.record import read_record
 
 INTRODUCTION = (
     "Host {host} takes in the residual stream of {donors} at block {layers} ({operator}), in every "

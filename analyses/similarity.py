@@ -23,7 +23,9 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 
 from analyses.beside import ComparedRecipe
-from analyses.command_line import (
+from analyses.compositions import Compositions, compositions, compositions_of
+from analyses.output_divergence import output_table
+from analyses.running.command_line import (
     Figure,
     OutputOptions,
     Tables,
@@ -31,10 +33,8 @@ from analyses.command_line import (
     one_line_errors,
     progress,
 )
-from analyses.compositions import Compositions, compositions, compositions_of
-from analyses.inputs import fingerprints, note_models
-from analyses.output_divergence import output_table
-from analyses.text_choice import in_parts, lines_of, questions_in_turn
+from analyses.running.inputs import fingerprints, note_models
+from analyses.running.text_choice import in_parts, lines_of, questions_in_turn
 from figures import (
     plot_arc_ratio_by_alpha,
     plot_layers_by_alpha,
@@ -45,7 +45,6 @@ from figures import (
 )
 from lm_merge.generation import EncodedPrompts
 from lm_merge.metrics import (
-    ClusteredMean,
     MinibatchCKA,
     arc_deviation_rad,
     arc_ratio,
@@ -53,10 +52,11 @@ from lm_merge.metrics import (
     midness,
 )
 from lm_merge.models import HookedLM, record_resid_post
-from lm_merge.recipe import Recipe, Source
-from lm_merge.records import Run
+from lm_merge.recipes import Recipe, Source
+from lm_merge.runs.record import Run
 from lm_merge.spaces.latents import LatentMerge
-from lm_merge.spaces.positions import last_real
+from lm_merge.spaces.latents.positions import last_real
+from lm_merge.statistics.clustered_means import ClusteredMean
 
 ARC_METRICS = {
     "midness": midness,

@@ -17,20 +17,20 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, computed_field, model_validator
 
 from analyses import similarity
-from analyses.command_line import (
+from analyses.compositions import compositions
+from analyses.running.command_line import (
     Figure,
     OutputOptions,
     Tables,
     analysis_main,
     one_line_errors,
 )
-from analyses.compositions import compositions
-from analyses.inputs import fingerprints_of, note_models, recipe_sources
+from analyses.running.inputs import fingerprints_of, note_models, recipe_sources
 from analyses.similarity import SimilarityConfig, middle
 from figures import plot_output_divergence, plot_similarity_by_layer
-from lm_merge.evaluation.intervals import NORMAL_95
-from lm_merge.recipe import Recipe, Source, Tolerance
-from lm_merge.records import Run
+from lm_merge.recipes import Recipe, Source, Tolerance
+from lm_merge.runs.record import Run
+from lm_merge.statistics.intervals import NORMAL_95
 
 COMPARED = ("midness", "cka_biased_host_merged", "cka_debiased_host_merged")
 # OpenReview ocEoHCrezd: ranges over operators, Qwen2.5-7B-Instruct + OpenThinker3-7B, 270 prompts

@@ -1,9 +1,9 @@
 """Which merges look safe, from a handful of prompts: no right answer and no generated token needed.
 
-The signals are those of `analyses.signals`; how well each ranks merges that were then measured is table
-"correlations" of `python -m analyses.layerwise`. On the bundled pairs `kl_prompt` foretells how far a
-merge moves from its host. Whether moving away helps or harms depends on the pair, which no signal
-tells; at a given alpha the least `head_mismatch` goes with the least loss, and so does the latest block.
+The signals are those of `lm_merge.scoring.signals`. Table "correlations" of `python -m
+analyses.layerwise` reports how well each ranks merges that were then measured. On the bundled pairs
+`kl_prompt` predicts how far a merge moves from its host. No signal predicts whether moving away helps.
+At a given alpha the smallest `head_mismatch` goes with the smallest loss, and so does the latest block.
 """
 
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from typing import Any
 
 import pandas as pd
 
-from analyses.command_line import progress
 from analyses.layerwise import LayerwiseConfig, grid_of
-from analyses.signals import SIGNALS, SignalMeans
-from analyses.text_choice import prompt_batches
-from lm_merge.recipe import Recipe
+from analyses.running.command_line import progress
+from analyses.running.text_choice import prompt_batches
+from lm_merge.recipes import Recipe
+from lm_merge.scoring.signals import SIGNALS, SignalMeans
 
 DEFAULT_OPERATORS = ("lerp", "slerp")  # regmean is lerp at another name of alpha
 

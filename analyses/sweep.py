@@ -32,7 +32,7 @@ from rich.console import Console
 from rich.progress import Progress
 from transformers.utils.logging import disable_progress_bar
 
-from analyses.command_line import (
+from analyses.running.command_line import (
     OutputOptions,
     Tables,
     anew,
@@ -41,8 +41,7 @@ from analyses.command_line import (
     parse_config,
     run_recorded,
 )
-from lm_merge.records import Run, config_hash
-from lm_merge.sweeps import (
+from lm_merge.runs import (
     CellOutcome,
     Executor,
     cell_table,
@@ -53,6 +52,7 @@ from lm_merge.sweeps import (
     serially,
     sweep,
 )
+from lm_merge.runs.record import Run, config_hash
 
 MAX_STATUS = 100
 

@@ -15,20 +15,20 @@ from jaxtyping import Float, Int
 from pydantic import Field, PositiveInt, computed_field, model_validator
 from torch import Tensor
 
-from analyses.command_line import (
+from analyses.running.command_line import (
     Figure,
     OutputOptions,
     Tables,
     analysis_main,
     one_line_errors,
 )
-from analyses.inputs import fingerprints, note_models
-from analyses.teacher_forced import Texts
-from analyses.token_curvature import TokenCurvature
+from analyses.running.inputs import fingerprints, note_models
 from figures import plot_gate_by_token, plot_next_tokens, plot_token_probabilities
 from figures.token_text import visible
-from lm_merge.recipe import Recipe, Source
-from lm_merge.records import Run
+from lm_merge.recipes import Recipe, Source
+from lm_merge.runs.record import Run
+from lm_merge.scoring.teacher_forced import Texts
+from lm_merge.scoring.token_curvature import TokenCurvature
 from lm_merge.spaces import LatentMerge
 from lm_merge.spaces.compose import compose_latents
 

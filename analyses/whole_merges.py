@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import torch
 
 from analyses.compositions import Compositions
-from analyses.teacher_forced import Spoken, Texts, WholeMerge, end_of
 from lm_merge.models.tail import Tail
+from lm_merge.scoring.teacher_forced import Spoken, Texts, WholeMerge, end_of
 
 
 def wholes_of(merges: Compositions) -> dict[WholeMerge, float]:

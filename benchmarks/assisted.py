@@ -14,7 +14,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 import lm_merge as lm
-from analyses.command_line import Tables, progress
+from analyses.running.command_line import Tables, progress
 from benchmarks.running import run_benchmark
 from lm_merge.evaluation import question_set
 

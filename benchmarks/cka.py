@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import Tensor
 
 import lm_merge as lm
-from analyses.command_line import Tables
+from analyses.running.command_line import Tables
 from analyses.similarity import StreamComparison, merged_name
 from benchmarks.memory import PeakWatch
 from benchmarks.pairs import random_native

@@ -16,7 +16,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 import lm_merge as lm
-from analyses.command_line import Tables
+from analyses.running.command_line import Tables
 from benchmarks.memory import PeakWatch
 from benchmarks.pairs import random_native
 from benchmarks.running import run_benchmark
@@ -24,7 +24,7 @@ from benchmarks.timing import interleaved_seconds, median_ratio
 from lm_merge.metrics import gauss_legendre
 from lm_merge.models.linear_readout import linear_readout
 from lm_merge.models.tail import Tail
-from lm_merge.spaces.segment import Segment
+from lm_merge.spaces.latents.segment import Segment
 
 LOSS, WHOLE = "loss at the points", "whole forward pass of the host"
 EXACT, CLOSED = "exact curvature", "closed form"

@@ -13,7 +13,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 import lm_merge as lm
-from analyses.command_line import Tables
+from analyses.running.command_line import Tables
 from benchmarks.memory import memory_rows
 from benchmarks.pairs import decode_limit, prefill_limit, random_native
 from benchmarks.peers import generate_ensemble, generate_published

@@ -13,13 +13,13 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 import lm_merge as lm
-from analyses.command_line import Tables
 from analyses.layerwise import default_layers
-from analyses.teacher_forced import NextTokens, Texts, next_token_scores
+from analyses.running.command_line import Tables
 from benchmarks.pairs import random_native
 from benchmarks.running import run_benchmark
 from benchmarks.timing import interleaved_seconds, median_ratio
-from lm_merge.spaces.latent_grid import GridCell, LatentGrid
+from lm_merge.scoring.teacher_forced import NextTokens, Texts, next_token_scores
+from lm_merge.spaces.latents.grid import GridCell, LatentGrid
 
 REUSED, ONE_BY_ONE = "parents run once", "merge by merge"
 

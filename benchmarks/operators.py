@@ -13,12 +13,12 @@ import pandas as pd
 import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
-from analyses.command_line import Tables
+from analyses.running.command_line import Tables
 from benchmarks.pairs import random_native
 from benchmarks.running import run_benchmark
 from benchmarks.timing import interleaved_seconds
 from lm_merge.operators import OPERATORS, needs_base
-from lm_merge.spaces.latent_pass import StateMerge
+from lm_merge.spaces.latents.state_merge import StateMerge
 
 
 class OperatorsConfig(BaseModel):

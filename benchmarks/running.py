@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 import torch
 from pydantic import BaseModel, create_model
 
-from analyses.command_line import OutputOptions, Tables, config_in, parse_config
-from lm_merge.records import start_run
+from analyses.running.command_line import OutputOptions, Tables, config_in, parse_config
+from lm_merge.runs.record import start_run
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 

@@ -19,7 +19,7 @@ import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
-from analyses.command_line import Tables, progress
+from analyses.running.command_line import Tables, progress
 from benchmarks.memory import memory_mb
 from benchmarks.pairs import random_native
 from benchmarks.running import run_benchmark

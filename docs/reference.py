@@ -18,10 +18,10 @@ PACKAGES = (
     "lm_merge.generation",
     "lm_merge.models",
     "lm_merge.operators",
-    "lm_merge.recipe",
-    "lm_merge.records",
+    "lm_merge.recipes",
+    "lm_merge.runs.record",
     "lm_merge.spaces",
-    "lm_merge.sweeps",
+    "lm_merge.runs",
     "analyses",
     "figures",
 )

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from lm_merge.evaluation.intervals import NORMAL_95
+from lm_merge.statistics.intervals import NORMAL_95
 
 MINIMUM_SPAN = 0.02  # a range below this would show rounding as if it were a finding
 

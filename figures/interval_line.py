@@ -3,7 +3,7 @@
 import pandas as pd
 import plotly.graph_objects as go
 
-from lm_merge.evaluation.intervals import NORMAL_95
+from lm_merge.statistics.intervals import NORMAL_95
 
 
 def interval_line(points: pd.DataFrame, x: str, *, name: str, line: dict, hover: str) -> go.Scatter:

@@ -7,7 +7,7 @@ from figures.axes import value_range
 from figures.columns import count_phrase, distinct, require_columns, require_one_row_per
 from figures.legend import add_bottom_legend
 from figures.template import apply_template, operator_color, space_dash
-from lm_merge.evaluation.intervals import NORMAL_95
+from lm_merge.statistics.intervals import NORMAL_95
 
 COLUMNS = ("alpha", "operator", "space", "metric", "value", "standard_error", "n")
 MARKERS = ("circle", "square", "diamond", "triangle-up", "cross")

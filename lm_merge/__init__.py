@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from lm_merge.coefficients import AgreementGate, ConfidenceGate, ScheduleGate
     from lm_merge.models import HookedLM, IncompatibleModels, PairNotice, load, merge_budget, wrap
     from lm_merge.operators import OPERATORS, Steering
-    from lm_merge.recipe import Recipe
+    from lm_merge.recipes import Recipe
     from lm_merge.spaces import LatentMerge, LogitEnsemble, NonFiniteMerge, steered
     from lm_merge.spaces.compose import compose
     from lm_merge.spaces.weights import merge_weights
@@ -48,9 +48,9 @@ _MODULE = {  # name -> where it lives; the block above says the same to type che
     "IncompatibleModels": "models",
     "LatentMerge": "spaces.latents",
     "LogitEnsemble": "spaces.logits",
-    "NonFiniteMerge": "spaces.latent_pass",
+    "NonFiniteMerge": "spaces.latents",
     "PairNotice": "models",
-    "Recipe": "recipe",
+    "Recipe": "recipes",
     "ScheduleGate": "coefficients",
     "Steering": "operators",
     "compose": "spaces.compose",

@@ -13,8 +13,8 @@ from rich.progress import Progress
 from rich.table import Table
 
 import lm_merge as lm
-from analyses.one_line_parser import OneLineParser
-from analyses.option_names import with_underscores
+from analyses.running.one_line_parser import OneLineParser
+from analyses.running.option_names import with_underscores
 from lm_merge.errors import one_line_errors
 
 if TYPE_CHECKING:

@@ -10,18 +10,25 @@ PACKAGES = ("lm_merge", "figures", "analyses")
 FACADE = "lm_merge"  # lm_merge/__init__.py: after everything that it offers
 ORDER = (
     "lm_merge.errors",
-    "lm_merge.records",
     "lm_merge.geometry",
+    "lm_merge.statistics",
     "lm_merge.operators",
     "lm_merge.metrics",
     "lm_merge.coefficients",
-    "lm_merge.recipe",
+    "lm_merge.recipes",
+    "lm_merge.runs",
     "lm_merge.generation",
     "lm_merge.zoo",
     "lm_merge.models",
+    "lm_merge.caches",
+    "lm_merge.sites",
     "lm_merge.spaces",
+    "lm_merge.contexts",
     "lm_merge.evaluation",
-    "lm_merge.sweeps",
+    "lm_merge.scoring",
+    "lm_merge.tuning",
+    "lm_merge.training",
+    "lm_merge.decomposition",
     FACADE,
     "figures",
     "analyses",
@@ -94,7 +101,7 @@ def test_imports_point_up_the_tree():
 
 
 def test_the_check_sees_the_project():
-    assert {"lm_merge", "lm_merge.records"} <= set(modules(PROJECT))
+    assert {"lm_merge", "lm_merge.runs.record"} <= set(modules(PROJECT))
 
 
 def planted(root: Path, files: dict[str, str]) -> list[str]:
@@ -106,9 +113,9 @@ def planted(root: Path, files: dict[str, str]) -> list[str]:
 
 def test_allowed_imports_pass(tmp_path):
     files = {
-        "lm_merge/__init__.py": "from lm_merge.sweeps import sweep",
-        "lm_merge/records.py": "import json",
-        "lm_merge/sweeps.py": "import torch\nfrom lm_merge import records, operators",
+        "lm_merge/__init__.py": "from lm_merge.runs import sweep",
+        "lm_merge/errors.py": "import json",
+        "lm_merge/runs.py": "import torch\nfrom lm_merge import errors, operators",
         "lm_merge/operators/__init__.py": "from .linear import lerp",
         "lm_merge/operators/linear.py": "from lm_merge.operators import spherical",
         "lm_merge/operators/spherical.py": "from ..geometry import angle",

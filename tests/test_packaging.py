@@ -34,13 +34,13 @@ def named_paths(text: str) -> set[str]:
 
 def test_the_search_for_paths_finds_what_looks_like_one():
     text = """
-`lm_merge/records.py`, `tests/` and `LICENSE.txt`, [a notebook](notebooks/01.ipynb#start), but not
+`lm_merge/runs/record.py`, `tests/` and `LICENSE.txt`, [a notebook](notebooks/01.ipynb#start), but not
 `Qwen/Qwen2.5-7B-Instruct`, `runs/`, `alpha/beta`, `x.md y` or https://a.b/c.md
 ```
 `lm_merge/in_a_fence.py`
 ```
 """
-    expected = {"lm_merge/records.py", "tests/", "LICENSE.txt", "notebooks/01.ipynb"}
+    expected = {"lm_merge/runs/record.py", "tests/", "LICENSE.txt", "notebooks/01.ipynb"}
     assert named_paths(text) == expected
 
 

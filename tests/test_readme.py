@@ -21,11 +21,11 @@ import pandas as pd
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
-from analyses.command_line import Tables
+from analyses.running.command_line import Tables
 from lm_merge.evaluation import question_set
 from lm_merge.models import HookedLM, record_resid_post
-from lm_merge.recipe import Recipe, Source
-from lm_merge.records import Run
+from lm_merge.recipes import Recipe, Source
+from lm_merge.runs.record import Run
 from lm_merge.spaces.compose import compose_latents
 """
 

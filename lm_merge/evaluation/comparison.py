@@ -13,14 +13,14 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from lm_merge.evaluation.bradley_terry import bradley_terry, has_strengths
-from lm_merge.evaluation.intervals import (
+from lm_merge.evaluation.pairwise import pair_scores, summarise, verdicts_by_key
+from lm_merge.statistics.bradley_terry import bradley_terry, has_strengths
+from lm_merge.statistics.intervals import (
     clustered_interval,
     wilson_interval,
     worst_case_half_width,
 )
-from lm_merge.evaluation.paired import mcnemar_exact
-from lm_merge.evaluation.pairwise import pair_scores, summarise, verdicts_by_key
+from lm_merge.statistics.paired import mcnemar_exact
 
 OVERALL = "Overall"
 ANSWER_KEY = "answer key"

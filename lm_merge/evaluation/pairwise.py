@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from lm_merge.evaluation.length_control import rate_at_equal_length
+from lm_merge.statistics.length_control import rate_at_equal_length
 
 
 def pair_scores(

@@ -5,7 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
 
-from lm_merge.evaluation.intervals import wilson_interval
+from lm_merge.statistics.intervals import wilson_interval
 from lm_merge.zoo.scoring import MAX_NEW_TOKENS, Answer, answer_questions
 from lm_merge.zoo.tasks import CATEGORIES, QUESTION_SET, Question, draw_questions
 

@@ -13,16 +13,13 @@ from lm_merge.metrics.curvature import (
 )
 from lm_merge.metrics.divergence import js_nats, kl_nats
 from lm_merge.metrics.jets import Jet, jet
-from lm_merge.metrics.means import ClusteredMean, Mean
 from lm_merge.metrics.minibatch_cka import CKAEstimate, MinibatchCKA, cka_within_texts
 
 __all__ = [
     "CKA",
     "CKAEstimate",
     "CKAFitter",
-    "ClusteredMean",
     "Jet",
-    "Mean",
     "MinibatchCKA",
     "arc_deviation",
     "arc_deviation_rad",

@@ -9,7 +9,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
 from lm_merge.models.loading import resolve, torch_dtype
-from lm_merge.recipe import Source, as_source
+from lm_merge.recipes import Source, as_source
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from lm_merge import generation
 from lm_merge.models.bridging import LateBridge
 from lm_merge.models.forward_pass import token_positions
 from lm_merge.models.legacy import generate_ids
-from lm_merge.recipe import Source
+from lm_merge.recipes import Source
 
 
 class HookedLM:

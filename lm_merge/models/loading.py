@@ -15,7 +15,7 @@ from transformers import (
 from lm_merge.models.bridging import native_of_bridge
 from lm_merge.models.hooked_lm import HookedLM, from_native
 from lm_merge.models.tokenizer_files import VOCABULARY_FILES
-from lm_merge.recipe import ModelSource, Source
+from lm_merge.recipes import ModelSource, Source
 from lm_merge.zoo.names import BUNDLED
 
 FETCHING = ("cache_dir", "local_files_only", "subfolder", "token")  # the tokenizer's, too

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lm_merge.models.hooked_lm import HookedLM
-from lm_merge.recipe import Tolerance
+from lm_merge.recipes import Tolerance
 
 TOLERANCES: tuple[str, ...] = get_args(Tolerance)
 

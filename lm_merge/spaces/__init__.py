@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lm_merge.spaces.compose import system
     from lm_merge.spaces.composed import Composed
-    from lm_merge.spaces.latent_pass import NonFiniteMerge
     from lm_merge.spaces.latents import LatentMerge
+    from lm_merge.spaces.latents.state_merge import NonFiniteMerge
     from lm_merge.spaces.logits import LogitEnsemble
     from lm_merge.spaces.steering import steered
 
@@ -21,7 +21,7 @@ _MODULE = {
     "Composed": "composed",
     "LatentMerge": "latents",
     "LogitEnsemble": "logits",
-    "NonFiniteMerge": "latent_pass",
+    "NonFiniteMerge": "latents",
     "steered": "steering",
     "system": "compose",
 }

@@ -15,7 +15,7 @@ from lm_merge.models import HookedLM, load
 from lm_merge.models.loading import resolve
 from lm_merge.operators import get_operator
 from lm_merge.operators.distributions import UNWEIGHTED_METHODS, get_ensemble_method
-from lm_merge.recipe import ModelSource, Recipe, Source, as_source
+from lm_merge.recipes import ModelSource, Recipe, Source, as_source
 from lm_merge.spaces.composed import Composed, amount_phrase, composed_name
 from lm_merge.spaces.latents import LatentMerge, checked_settings
 from lm_merge.spaces.logits import LogitEnsemble, ensemble_weights, weights_from_alpha

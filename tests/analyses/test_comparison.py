@@ -11,12 +11,13 @@ import yaml
 from hostile_endpoint import HostileEndpoint, serving
 
 from analyses import answers as answering
-from analyses import comparison, comparison_systems
+from analyses import comparison
 from analyses.comparison import ComparisonConfig
-from analyses.comparison_systems import default_systems, opposed, sources_of
-from analyses.comparison_tables import tables_of
-from lm_merge.recipe import ModelSource
-from lm_merge.records import config_hash, read_record, start_run
+from analyses.comparison import systems as comparison_systems
+from analyses.comparison.systems import default_systems, opposed, sources_of
+from analyses.comparison.tables import tables_of
+from lm_merge.recipes import ModelSource
+from lm_merge.runs.record import config_hash, read_record, start_run
 
 compose_module = import_module("lm_merge.spaces.compose")
 MERGE = {

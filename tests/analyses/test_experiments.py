@@ -8,7 +8,7 @@ import pytest
 from analyses import comparison, curvature, layerwise, similarity, spaces
 from analyses.experiments import EXPERIMENTS, Size
 from lm_merge import Recipe
-from lm_merge.recipe import ModelSource
+from lm_merge.recipes import ModelSource
 
 SIZE = Size(
     n_questions=2,

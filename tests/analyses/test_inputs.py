@@ -3,10 +3,10 @@
 import pytest
 
 import lm_merge as lm
-from analyses.inputs import fingerprints, note_models, origins_of, source_name
+from analyses.running.inputs import fingerprints, note_models, origins_of, source_name
 from lm_merge import Recipe
-from lm_merge.recipe import ModelSource
-from lm_merge.records import start_run
+from lm_merge.recipes import ModelSource
+from lm_merge.runs.record import start_run
 
 OLD, NEW = (ModelSource(model="some/model", revision=name) for name in ("old", "new"))
 

@@ -17,7 +17,7 @@ from analyses import judge
 from analyses.judge_config import JudgeConfig
 from lm_merge import cli
 from lm_merge.evaluation import judgebench
-from lm_merge.records import read_record, start_run
+from lm_merge.runs.record import read_record, start_run
 
 PAIRS = Path(__file__).parents[1] / "evaluation" / "judgebench" / "pairs.jsonl"
 RECIPES = Path(__file__).parents[2] / "recipes" / "judging"

@@ -12,13 +12,13 @@ from torch.nn.functional import cross_entropy
 import lm_merge as lm
 from analyses import layerwise, suggest
 from analyses.layerwise import LayerwiseConfig
-from analyses.signals import SIGNALS, rank_correlations
-from analyses.teacher_forced import run_texts
-from analyses.text_choice import prompt_batches
+from analyses.running.text_choice import prompt_batches
 from lm_merge import cli
 from lm_merge.evaluation import question_set
 from lm_merge.metrics import midness
 from lm_merge.models import record_resid_post
+from lm_merge.scoring.signals import SIGNALS, rank_correlations
+from lm_merge.scoring.teacher_forced import run_texts
 
 SMALL = {"n_texts": 8, "batch_size": 3, "layers": (3, 7), "alphas": (0.25, 0.75), "n_prompts": 4}
 

@@ -9,8 +9,8 @@ import pytest
 from analyses import paper, report
 from analyses.experiments import EXPERIMENTS
 from lm_merge import Recipe
-from lm_merge.recipe import ModelSource
-from lm_merge.records import read_record
+from lm_merge.recipes import ModelSource
+from lm_merge.runs.record import read_record
 
 SMALL = ("similarity", "tokens")
 

@@ -9,8 +9,8 @@ from pydantic import BaseModel
 
 from analyses import similarity, sweep
 from lm_merge import cli
-from lm_merge.records import config_hash, read_record
-from lm_merge.sweeps import CellOutcome
+from lm_merge.runs import CellOutcome
+from lm_merge.runs.record import config_hash, read_record
 
 PROJECT = Path(__file__).parents[2]
 BASE = {"n_prompts": 4, "alphas": [0.5], "layers": [3], "beside": []}

@@ -8,10 +8,10 @@ import torch
 
 import lm_merge as lm
 from analyses import curvature, tokens
-from analyses.teacher_forced import Texts
-from analyses.token_curvature import TokenCurvature
 from figures import plot_next_tokens, plot_token_probabilities
-from lm_merge.records import start_run
+from lm_merge.runs.record import start_run
+from lm_merge.scoring.teacher_forced import Texts
+from lm_merge.scoring.token_curvature import TokenCurvature
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from analyses import comparison
+from analyses.comparison import analysis as comparison
 
 
 @pytest.mark.parametrize(

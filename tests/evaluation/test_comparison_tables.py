@@ -17,7 +17,6 @@ from lm_merge.evaluation.comparison import (
     strengths,
     win_rates,
 )
-from lm_merge.evaluation.intervals import wilson_interval
 from lm_merge.evaluation.judgebench import Pair
 from lm_merge.evaluation.judges import Game, GameJudgment
 from lm_merge.evaluation.marking import (
@@ -28,6 +27,7 @@ from lm_merge.evaluation.marking import (
 )
 from lm_merge.evaluation.pairing import judged_by
 from lm_merge.evaluation.replies import batch_seed, reply_in_batches
+from lm_merge.statistics.intervals import wilson_interval
 
 NAN = np.nan
 

@@ -6,9 +6,6 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit
 from scipy.stats import binom
 
-from lm_merge.evaluation.bradley_terry import bradley_terry
-from lm_merge.evaluation.length_control import rate_at_equal_length
-from lm_merge.evaluation.paired import mcnemar_exact
 from lm_merge.evaluation.pairwise import (
     decided_only_rate,
     none_rate,
@@ -18,6 +15,9 @@ from lm_merge.evaluation.pairwise import (
     summarise,
     verdicts_by_key,
 )
+from lm_merge.statistics.bradley_terry import bradley_terry
+from lm_merge.statistics.length_control import rate_at_equal_length
+from lm_merge.statistics.paired import mcnemar_exact
 
 NAN = np.nan
 

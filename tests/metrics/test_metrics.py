@@ -9,7 +9,6 @@ from torch.testing import assert_close
 
 from lm_merge.metrics import (
     CKAFitter,
-    ClusteredMean,
     MinibatchCKA,
     arc_deviation,
     arc_deviation_rad,
@@ -19,6 +18,7 @@ from lm_merge.metrics import (
     midness,
 )
 from lm_merge.operators import slerp
+from lm_merge.statistics.clustered_means import ClusteredMean
 
 
 def pair(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lm_merge.errors import one_line_errors
-from lm_merge.recipe import Recipe
+from lm_merge.recipes import Recipe
 from lm_merge.spaces.compose import RECIPE_SUFFIXES
 
 MODEL_NAME = "lm_merge"

@@ -15,7 +15,7 @@ import yaml
 from lm_eval.models.huggingface import HFLM
 
 from lm_merge.generation import require_tokenizer
-from lm_merge.recipe import Recipe
+from lm_merge.recipes import Recipe
 from lm_merge.spaces import Composed, LatentMerge, system
 from lm_merge.spaces.compose import RECIPE_SUFFIXES
 

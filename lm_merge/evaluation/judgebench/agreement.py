@@ -6,9 +6,9 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from lm_merge.evaluation.intervals import clustered_interval
 from lm_merge.evaluation.judgebench.schema import JudgedPair
 from lm_merge.evaluation.judges import Decision
+from lm_merge.statistics.intervals import clustered_interval
 
 LABEL = "label"  # the answer key among the judges: agreement with it is a judge's game accuracy
 

@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from lm_merge.evaluation.intervals import clustered_interval, worst_case_half_width
 from lm_merge.evaluation.judgebench.accuracy import is_correct
 from lm_merge.evaluation.judgebench.audit import audited
 from lm_merge.evaluation.judgebench.schema import CATEGORIES, JudgedPair
 from lm_merge.evaluation.judges import Decision, decision_value, flipped
+from lm_merge.statistics.intervals import clustered_interval, worst_case_half_width
 
 Values = list[float]  # one for each unit that a pair holds; NaN where a unit defines none
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from lm_merge.operators.weight_methods import get_weight_method
-from lm_merge.recipe import ModelSource
+from lm_merge.recipes import ModelSource
 from lm_merge.spaces.weights.parameters import check_setting
 
 Compat = Literal["mergekit"]

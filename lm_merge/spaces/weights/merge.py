@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from lm_merge.operators.weight_methods import get_weight_method
-from lm_merge.recipe import ModelSource, Recipe
+from lm_merge.recipes import ModelSource, Recipe
 from lm_merge.spaces.weights.checkpoint import open_checkpoint
 from lm_merge.spaces.weights.description import Compat, Description, check_description
 from lm_merge.spaces.weights.execution import check_output, folder_when_done, write_tensors

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from lm_merge.operators.weight_methods import WEIGHT_METHODS
-from lm_merge.recipe import ModelSource
+from lm_merge.recipes import ModelSource
 from lm_merge.spaces.weights.description import Compat, Description, Slice, SliceSource
 
 TOP = {

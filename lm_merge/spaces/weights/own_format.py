@@ -7,7 +7,7 @@ import yaml
 
 from lm_merge.coefficients.shares import donor_shares
 from lm_merge.operators.weight_methods import WEIGHT_METHODS, get_weight_method
-from lm_merge.recipe import ModelSource, Recipe, Source, as_source
+from lm_merge.recipes import ModelSource, Recipe, Source, as_source
 from lm_merge.spaces.weights.description import Compat, Description, Slice, SliceSource
 from lm_merge.spaces.weights.prompts import read_prompts
 

@@ -6,7 +6,7 @@ import torch
 
 from lm_merge.operators.consensus import agreeing_sum
 from lm_merge.operators.weight_methods import get_weight_method
-from lm_merge.recipe import ModelSource
+from lm_merge.recipes import ModelSource
 from lm_merge.spaces.weights.blocks import comes_first, find_blocks
 from lm_merge.spaces.weights.checkpoint import Checkpoint
 from lm_merge.spaces.weights.compatibility import check_pair, merged_names

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lm_merge.recipe import ModelSource
+from lm_merge.recipes import ModelSource
 from lm_merge.zoo.names import BUNDLED
 
 HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.jinja", "*.txt")

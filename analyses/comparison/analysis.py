@@ -1,0 +1,161 @@
+"""Do merged answers beat others? Systems on the same questions: `python -m analyses.comparison`.
+
+Both parents, merges of latents, of weights and of logits answer questions whose answers can be
+checked. Tables: accuracy by system and category; win rates of each latent merge against the merge of
+weights that belongs to it, in both orders where a judge reads them; strengths of all systems
+(Bradley-Terry). Experiment A of the latent-merging paper (OpenReview ocEoHCrezd), with the answer key
+as its judge unless another one is given.
+
+Seeds. Greedy decoding: a seed draws the questions. With a temperature it seeds the sampling too. A
+question that comes up under several seeds counts as one cluster in every interval.
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+
+from analyses.comparison.answers import all_answers, mark, questions_by_seed
+from analyses.comparison.config import ComparisonConfig
+from analyses.comparison.estimate import EstimateOptions, estimate
+from analyses.comparison.judging import judging_of
+from analyses.comparison.systems import opposed, sources_of
+from analyses.comparison.tables import config_notes, tables_of, truncation_notes
+from analyses.running.command_line import (
+    Figure,
+    OutputOptions,
+    Tables,
+    config_in,
+    parse_config,
+    run_and_say,
+)
+from analyses.running.inputs import fingerprints_of
+from figures import plot_accuracy_forest, plot_win_rates
+from lm_merge.evaluation.comparison import OVERALL
+from lm_merge.evaluation.marking import Marker
+from lm_merge.runs.record import Run
+
+SIGNIFICANT = 0.05  # of a p-value
+
+
+def run(
+    config: ComparisonConfig,
+    record: Run | None = None,
+    *,
+    since: datetime | None = None,
+    quiet: bool = True,
+) -> Tables:
+    """Tables "answers", "accuracy", "win_rates", "strengths", and "judgments" of a judge.
+
+    With a record, the answers of every system and seed become runs of their own beside it. since:
+    answers and judgments from before it are not taken over; None: all are.
+    """
+    questions = questions_by_seed(config)
+    if record is not None:
+        models = fingerprints_of(sources_of(config.named_systems()))
+        record.update(models=models, seeds=config.seeds, notes=config_notes(config, 0))
+    root = None if record is None else record.folder.parent
+    answers = all_answers(config, questions, root, since=since, quiet=quiet)
+    with Marker(run_code=config.run_code) as marker:
+        answers = mark(answers, questions, marker)
+        n_undecided = len(marker.checker.undecided)
+    if config.judge is None:
+        tables, notes = tables_of(answers, config)
+    else:
+        with runs_folder(record) as runs:
+            judging = judging_of(config.judge, runs, since=since, quiet=quiet)
+            tables, notes = tables_of(answers, config, judging)
+    if record is not None:
+        record.update(notes=(*config_notes(config, n_undecided), *notes))
+    return tables
+
+
+@contextmanager
+def runs_folder(record: Run | None) -> Iterator[Path]:
+    """Folder of the run records; one that goes again where nothing is recorded."""
+    if record is not None:
+        yield record.folder.parent
+        return
+    with TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def draw(tables: Tables) -> list[Figure]:
+    """The analysis's figures, each with the table it draws."""
+    accuracy, rates = tables["accuracy"], tables["win_rates"]
+    return [
+        ("win_rates", plot_win_rates(rates), rates),
+        ("accuracy_forest", plot_accuracy_forest(accuracy), accuracy),
+    ]
+
+
+def summary(tables: Tables) -> str:
+    """One sentence a pair: who is ahead over all categories, by which interval; then all systems, and
+    whose answers were cut off.
+    """
+    rates, accuracy = tables["win_rates"], tables["accuracy"]
+    lines = [_sentence(row) for _, row in rates[rates.category == OVERALL].iterrows()]
+    overall = pd.DataFrame(accuracy[accuracy.category == OVERALL])
+    overall = overall.sort_values(by="accuracy_frac", ascending=False)
+    ranked = [
+        f"{name} {100 * share:.1f}"
+        for name, share in zip(overall.system, overall.accuracy_frac, strict=True)
+    ]
+    lines.append(f"accuracy over all categories (%): {', '.join(ranked)}")
+    return "\n".join([*lines, *truncation_notes(accuracy)])
+
+
+def _sentence(row: pd.Series) -> str:
+    """Who is ahead, if both the paired interval and McNemar's test tell the two apart."""
+    low, high = 100 * row.difference_low, 100 * row.difference_high
+    calibration = ""
+    if not pd.isna(row.judge_accuracy_pct):
+        calibration = f", whose accuracy on labelled pairs is {row.judge_accuracy_pct:.1f} %"
+    by_both = not row.mcnemar_p >= SIGNIFICANT  # an undefined one leaves it to the interval
+    if low > 0 and by_both:
+        verdict = "beats"
+    elif high < 0 and by_both:
+        verdict = "loses to"
+    else:
+        verdict = "cannot be told from"
+    by_interval = low > 0 or high < 0
+    disagree = not pd.isna(row.mcnemar_p) and by_interval != (row.mcnemar_p < SIGNIFICANT)
+    apart = " (interval and test disagree)" if disagree else ""
+    return (
+        f"{row.system} {verdict} {row.opponent}: accuracy {100 * row.accuracy_difference:+.1f} points "
+        f"(95 % {low:+.1f} to {high:+.1f}), win rate {100 * row.win_rate:.1f} % "
+        f"({100 * row.low:.1f} to {100 * row.high:.1f}) by {row.judge}{calibration}, "
+        f"McNemar p = {row.mcnemar_p:.2g}{apart}, {row.n_questions} questions"
+    )
+
+
+class ComparisonOptions(ComparisonConfig, OutputOptions, EstimateOptions):
+    """The configuration, where results go, and what an estimate reckons with."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line: compare (or find the finished run), draw, save, say who is ahead."""
+    options, given = parse_config(
+        ComparisonOptions, argv, prog="python -m analyses.comparison", description=__doc__ or ""
+    )
+    config = config_in(options, ComparisonConfig)
+    if options.estimate:
+        prompts = [one.prompt for of_seed in questions_by_seed(config).values() for one in of_seed]
+        systems = config.named_systems()
+        n_pairs = len(config.pairs or opposed(systems))
+        sys.stdout.write(estimate(options, systems, prompts, n_pairs, config.judge) + "\n")
+        return
+    run_and_say(
+        "comparison",
+        config,
+        given,
+        output=options,
+        run=partial(run, quiet=False),
+        draw=lambda tables, _: draw(tables),
+        summary=summary,
+    )

@@ -1,0 +1,1 @@
+"""What all analyses share: command line, inputs, progress."""

@@ -1,0 +1,1 @@
+"""What several analyses compute: teacher-forced scores, signals, curvature of tokens."""

@@ -1,0 +1,1 @@
+"""Where in a model a state is read and replaced."""

@@ -1,0 +1,1 @@
+"""Intervals, tests and aggregates, each defined once."""
