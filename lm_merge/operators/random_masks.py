@@ -1,5 +1,6 @@
 """Thinning a task vector at random; the seed is an argument, so that a mask can be drawn again."""
 
+import hashlib
 from typing import Literal
 
 import torch
@@ -70,3 +71,9 @@ def _rescaled(
     if left == 0:
         return kept
     return kept * float(before.abs().sum(dtype=torch.float64) / left)
+
+
+def mask_seed(seed: int, tensor: str, model: int) -> int:
+    """Seed of the mask of one model's tensor: from names, so that order and sharding do not matter."""
+    digest = hashlib.sha256(f"{seed}/{tensor}/{model}".encode()).digest()
+    return int.from_bytes(digest[:7], "little")

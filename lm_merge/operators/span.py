@@ -4,15 +4,17 @@ They commute with rotations and stay in the span of the models' tensors. So a sp
 tensors' coordinates in that span, a handful of numbers, in place of the tensors.
 """
 
+from collections.abc import Callable
 from math import pi
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor, sinc
 
 from lm_merge.geometry import angle, unit
 from lm_merge.operators.spherical import NEAR_OPPOSITE
 
+SMALLEST = 1e-13  # share of the largest below which an eigenvalue of a Gram matrix is rounding
 NEARLY_PARALLEL = 0.9995  # cosine above which the peer's slerp is a straight line
 
 
@@ -60,3 +62,28 @@ def model_stock(
     denominator = 1 + (n - 1) * pairs
     share = torch.where(denominator.abs() < 1e-12, 0.0, n * pairs / denominator)
     return share * states.mean(dim=0)
+
+
+def weights_in_span(
+    gram: Float64[Tensor, "n_models n_models"],
+    weights: Float64[Tensor, "n_models 1"],
+    direction: Callable[..., Tensor],
+) -> Float64[Tensor, "n_models 1"]:
+    """Weights that give, as a plain sum, what `direction` makes of the models' tensors.
+
+    gram: inner products of the first tensor and of the others' differences from it, which keep their
+    precision where the models are close. `direction` commutes with rotations and stays in the span
+    of its inputs, so it is called on their coordinates there. NaN where it is undefined.
+    """
+    lengths = gram.diagonal().sqrt()
+    scale = torch.where(lengths > 0, 1 / lengths, 0.0)
+    values, vectors = torch.linalg.eigh(scale[:, None] * gram * scale)
+    kept = values > SMALLEST * values.max()
+    roots = torch.where(kept, values, 0.0).sqrt()
+    basis = lengths[:, None] * vectors * roots  # rows: coordinates of the first and the differences
+    states = basis.clone()
+    states[1:] += basis[0]
+    merged = direction(states, weights)
+    inverse = torch.where(kept, 1 / values.clamp(min=SMALLEST).sqrt(), 0.0)
+    factors = scale * (vectors @ (inverse * merged))
+    return torch.cat([factors[:1] - factors[1:].sum(), factors[1:]]).unsqueeze(-1)

@@ -15,7 +15,7 @@ from lm_merge.operators.random_masks import keep_random, keep_random_by_magnitud
 from lm_merge.operators.span import model_stock, slerp_unnormalized
 from lm_merge.operators.sparse import keep_largest, keep_middle, largest
 from lm_merge.operators.weight_methods import RANGES, WEIGHT_METHODS, get_weight_method
-from lm_merge.spaces.weights.tensor_merge import weights_in_span
+from lm_merge.operators.span import weights_in_span
 
 DIRECTIONS = {
     "karcher": karcher_mean,

@@ -1,23 +1,22 @@
 """Merging one tensor: chunk by chunk where the method allows it, so that memory stays small."""
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float
 from torch import Tensor
 
 from lm_merge.operators.linear import lerp
-from lm_merge.operators.span import NEARLY_PARALLEL, slerp_unnormalized
+from lm_merge.operators.random_masks import mask_seed
+from lm_merge.operators.span import NEARLY_PARALLEL, slerp_unnormalized, weights_in_span
 from lm_merge.operators.weight_methods import TensorFunction
 from lm_merge.spaces.weights.data_merge import data_combination
 from lm_merge.spaces.weights.plan import Input, TensorPlan, method_of
 from lm_merge.spaces.weights.statistics import Statistics
 
 CHUNK = 1 << 18  # values: a few models' chunks fit into a core's cache
-SMALLEST = 1e-13  # share of the largest below which an eigenvalue of a Gram matrix is rounding
 Write = Callable[[Tensor, int], None]  # values, and the place of the first
 
 
@@ -148,12 +147,6 @@ def _thinned(
     return method.thin(vector, **options)
 
 
-def mask_seed(seed: int, tensor: str, model: int) -> int:
-    """Seed of the mask of one model's tensor: from names, so that order and sharding do not matter."""
-    digest = hashlib.sha256(f"{seed}/{tensor}/{model}".encode()).digest()
-    return int.from_bytes(digest[:7], "little")
-
-
 def _direction(plan: TensorPlan, compat: str | None) -> TensorFunction:
     direction = method_of(plan).direction
     assert direction is not None
@@ -205,28 +198,3 @@ def _turned_weights(
     if not turned.isfinite().all():
         return weights, f"{plan.name}: {plan.method} is undefined there; the weighted sum is taken"
     return turned.float(), None
-
-
-def weights_in_span(
-    gram: Float64[Tensor, "n_models n_models"],
-    weights: Float64[Tensor, "n_models 1"],
-    direction: TensorFunction,
-) -> Float64[Tensor, "n_models 1"]:
-    """Weights that give, as a plain sum, what `direction` makes of the models' tensors.
-
-    gram: inner products of the first tensor and of the others' differences from it, which keep their
-    precision where the models are close. `direction` commutes with rotations and stays in the span
-    of its inputs, so it is called on their coordinates there. NaN where it is undefined.
-    """
-    lengths = gram.diagonal().sqrt()
-    scale = torch.where(lengths > 0, 1 / lengths, 0.0)
-    values, vectors = torch.linalg.eigh(scale[:, None] * gram * scale)
-    kept = values > SMALLEST * values.max()
-    roots = torch.where(kept, values, 0.0).sqrt()
-    basis = lengths[:, None] * vectors * roots  # rows: coordinates of the first and the differences
-    states = basis.clone()
-    states[1:] += basis[0]
-    merged = direction(states, weights)
-    inverse = torch.where(kept, 1 / values.clamp(min=SMALLEST).sqrt(), 0.0)
-    factors = scale * (vectors @ (inverse * merged))
-    return torch.cat([factors[:1] - factors[1:].sum(), factors[1:]]).unsqueeze(-1)
