@@ -9,7 +9,7 @@ tables = collect(outcomes, labels)
 from lm_merge.runs.cells import Cell, CellOutcome, Executor, run_cell, serially
 from lm_merge.runs.grid import config_with, grid, grid_labels, with_values
 from lm_merge.runs.on_ray import on_ray
-from lm_merge.runs.sweeping import cell_table, collect, sweep
+from lm_merge.runs.sweep import cell_table, collect, sweep
 
 __all__ = [
     "Cell",

@@ -1,21 +1,23 @@
 """One cell of a sweep: found, or computed under a lock that dies with its process."""
 
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-import pandas as pd
 from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
 from lm_merge.runs.record import Run, find_finished, read_record, start_run
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 LOCKS = ".locks"  # folder beside the records; the files in it stay, empty
-Tables = dict[str, pd.DataFrame]
-CellFunction = Callable[[Any, Run], Tables]
+Tables: TypeAlias = "dict[str, pd.DataFrame]"
+CellFunction = Callable[[Any, Run], Mapping[str, "pd.DataFrame"]]
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
     with start_run("similarity", config, root=Path("runs")) as run:
         run.update(device="cpu", models={"tiny-instruct": None})
         run.save_table("similarity", table)
+        run.save_summary([{"metric": "midness", "value": 0.98, "low": 0.97, "high": 0.99, "n": 64}])
 
 The record says "running" from the start and "finished" or "failed" at the end, and is replaced
 atomically, so that it is whole at every moment. A process that is killed leaves "running" behind.
@@ -16,15 +17,19 @@ import platform
 import re
 import subprocess
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import pandas as pd
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from lm_merge.runs.summary import SUMMARY_FILE, summary_text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 RECORD_FILE = "record.json"
 PACKAGES = ("lm-merge", "numpy", "torch", "transformer-lens", "transformers")
@@ -69,7 +74,7 @@ class Run:
     def __init__(self, folder: Path, record: RunRecord) -> None:
         self.folder = folder
         self._record = record
-        _replace(folder / RECORD_FILE, record)
+        _replace(folder / RECORD_FILE, _text(record))
 
     @property
     def record(self) -> RunRecord:
@@ -108,7 +113,7 @@ class Run:
             self._change(files=(*self._record.files, name))
         return path
 
-    def save_table(self, name: str, table: pd.DataFrame) -> Path:
+    def save_table(self, name: str, table: "pd.DataFrame") -> Path:
         """Write a tidy table as `<name>.parquet` and `<name>.csv`; returns the Parquet file."""
         labels = [label for label in table.index.names if label is not None]
         if labels:
@@ -122,9 +127,18 @@ class Run:
         self.add_file(parquet.with_suffix(".csv"))
         return parquet
 
+    def save_summary(self, rows: Iterable[Mapping[str, object]]) -> Path:
+        """Write the findings as `summary.json`, a list of flat rows; returns the file.
+
+        NaN becomes null. Raises ValueError, and writes nothing, for rows that `summary_rows` refuses.
+        """
+        path = self.folder / SUMMARY_FILE
+        _replace(path, summary_text(rows))
+        return self.add_file(path)
+
     def _change(self, **changes: Any) -> None:
         record = RunRecord.model_validate({**dict(self._record), **changes})
-        _replace(self.folder / RECORD_FILE, record)
+        _replace(self.folder / RECORD_FILE, _text(record))
         self._record = record
 
     def _close(self, status: str, error: str | None) -> None:
@@ -235,10 +249,15 @@ def _new_folder(root: Path, record: RunRecord) -> Path:
             folder = folder.with_name(f"{stem}-{copy}")
 
 
-def _replace(path: Path, record: RunRecord) -> None:
+def _text(record: RunRecord) -> str:
+    return record.model_dump_json(indent=2) + "\n"
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write the file so that it holds the old text or the new one whole, whatever happens."""
     draft = path.with_name(path.name + ".draft")
     with draft.open("w", encoding="utf-8") as file:
-        file.write(record.model_dump_json(indent=2) + "\n")
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
     os.replace(draft, path)

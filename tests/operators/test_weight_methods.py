@@ -12,10 +12,9 @@ from lm_merge.operators import karcher_mean, slerp
 from lm_merge.operators.consensus import agreeing_sum
 from lm_merge.operators.data_based import fisher_mean, gram_mean
 from lm_merge.operators.random_masks import keep_random, keep_random_by_magnitude
-from lm_merge.operators.span import model_stock, slerp_unnormalized
+from lm_merge.operators.span import model_stock, slerp_unnormalized, weights_in_span
 from lm_merge.operators.sparse import keep_largest, keep_middle, largest
 from lm_merge.operators.weight_methods import RANGES, WEIGHT_METHODS, get_weight_method
-from lm_merge.operators.span import weights_in_span
 
 DIRECTIONS = {
     "karcher": karcher_mean,

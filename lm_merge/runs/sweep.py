@@ -4,9 +4,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from pydantic import BaseModel
 
 from lm_merge.runs.record import config_hash, find_finished, read_record
@@ -19,6 +18,9 @@ from lm_merge.runs.cells import (
     Tables,
     serially,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def sweep(
@@ -75,6 +77,8 @@ def collect(outcomes: Sequence[CellOutcome], labels: Sequence[Mapping[str, Any]]
     own holds already is not repeated; where the two differ the grid's is `grid_<name>`. Lists and
     mappings are written as JSON. `config_hash` leads to the cell's record.
     """
+    import pandas as pd  # takes long to import, and only whoever asks for tables needs it
+
     labels = _plain(labels)
     parts: dict[str, list[pd.DataFrame]] = {}
     for outcome, label in zip(outcomes, labels, strict=True):
@@ -93,8 +97,10 @@ def collect(outcomes: Sequence[CellOutcome], labels: Sequence[Mapping[str, Any]]
 
 def cell_table(
     outcomes: Sequence[CellOutcome], labels: Sequence[Mapping[str, Any]]
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """One row a cell: its values, config_hash, status, and its error in one line."""
+    import pandas as pd
+
     rows = [
         {
             **label,
@@ -118,7 +124,7 @@ def _check_keys(keys: Sequence[str]) -> None:
             )
 
 
-def _columns(label: Mapping[str, Any], table: pd.DataFrame) -> list[tuple[str, Any]]:
+def _columns(label: Mapping[str, Any], table: "pd.DataFrame") -> list[tuple[str, Any]]:
     columns = []
     for name, value in label.items():
         if name not in table:
