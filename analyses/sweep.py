@@ -16,7 +16,6 @@ the others go on; the exit status is the number of failed cells (at most 100; 2 
 arguments were wrong, and then nothing ran).
 """
 
-import ast
 import importlib
 import inspect
 import sys
@@ -32,6 +31,7 @@ from rich.console import Console
 from rich.progress import Progress
 from transformers.utils.logging import disable_progress_bar
 
+from analyses import ANALYSES
 from analyses.running.command_line import (
     OutputOptions,
     Tables,
@@ -63,7 +63,7 @@ class SweepConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     analysis: str = Field(
-        description="name of an analysis that has a `run`, for example similarity"
+        description=f"one of {', '.join(ANALYSES)}"
     )
     recipe: Path | None = Field(
         default=None, description="YAML file of settings for all cells; `base` comes first"
@@ -110,27 +110,15 @@ class CellsFailed(Exception):
 
 def analysis_of(name: str) -> tuple[type[BaseModel], Callable[..., Tables]]:
     """Configuration class and `run` of the analysis by that name."""
-    known = analysis_names()
-    if name not in known:
+    if name not in ANALYSES:
         raise ValueError(
-            f"analysis={name!r} is unknown; choose from {', '.join(known)}, or write "
-            f"analyses/{name}.py with a function `run(config, record, *, ...)` at its top level, "
+            f"analysis={name!r} is unknown; choose from {', '.join(ANALYSES)}, or give ANALYSES in "
+            "analyses/__init__.py an entry for a module with a function `run(config, record, *, ...)`, "
             "config and record being its only positional arguments"
         )
-    run = importlib.import_module(f"analyses.{name}").run
+    run = importlib.import_module(ANALYSES[name]).run
     config, *_ = inspect.signature(run, eval_str=True).parameters.values()
     return config.annotation, run
-
-
-def analysis_names() -> list[str]:
-    """The modules of `analyses` with a `run` that takes a configuration and a record; imports none."""
-    names = []
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.FunctionDef) and node.name == "run" and path.stem != "sweep":
-                arguments = [argument.arg for argument in node.args.args]
-                names += [path.stem] if arguments == ["config", "record"] else []
-    return names
 
 
 def configs_of(config: SweepConfig) -> list[BaseModel]:

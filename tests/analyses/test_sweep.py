@@ -1,5 +1,8 @@
 """Sweeps of an analysis from a file and from the command line."""
 
+import inspect
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -7,7 +10,8 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from analyses import similarity, sweep
+from analyses import ANALYSES, similarity, sweep
+from analyses.running.listing import listing
 from lm_merge import cli
 from lm_merge.runs import CellOutcome
 from lm_merge.runs.record import config_hash, read_record
@@ -128,13 +132,19 @@ def test_sweeps_that_come_along_are_valid(path):
     assert len(config.cells) == len(set(config.cells)) > 1
 
 
-def test_every_analysis_can_be_swept():
-    assert {"similarity", "report"} <= set(sweep.analysis_names())
-    for name in sweep.analysis_names():
-        config_class, run = sweep.analysis_of(name)
-        assert issubclass(config_class, BaseModel)
-        assert callable(run)
-    assert not {"sweep", "command_line", "errors"} & set(sweep.analysis_names())
+@pytest.mark.parametrize("name", ANALYSES)
+def test_every_analysis_can_be_swept_whether_file_or_package(name):
+    config_class, run = sweep.analysis_of(name)
+    assert issubclass(config_class, BaseModel)
+    assert list(inspect.signature(run).parameters)[:2] == ["config", "record"]
+
+
+def test_the_list_of_analyses_names_every_command_without_importing_one():
+    code = "import sys, analyses; sys.exit(any('torch' in one for one in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT).returncode == 0
+    lines = listing().splitlines()
+    assert [line.split()[2] for line in lines] == list(ANALYSES.values())
+    assert all(len(line.split()) > 5 for line in lines)
 
 
 @pytest.mark.slow
