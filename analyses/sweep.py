@@ -62,9 +62,7 @@ class SweepConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    analysis: str = Field(
-        description=f"one of {', '.join(ANALYSES)}"
-    )
+    analysis: str = Field(description=f"one of {', '.join(ANALYSES)}")
     recipe: Path | None = Field(
         default=None, description="YAML file of settings for all cells; `base` comes first"
     )
