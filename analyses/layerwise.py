@@ -45,7 +45,7 @@ from lm_merge.scoring.signals import SignalMeans, rank_correlations
 from lm_merge.scoring.teacher_forced import CellScores, run_texts, where
 from lm_merge.spaces.compose import compose
 from lm_merge.spaces.latents import LatentMerge
-from lm_merge.spaces.latents.grid import GridCell, LatentGrid
+from lm_merge.spaces.latents.latent_grid import GridCell, LatentGrid
 from lm_merge.zoo.tasks import Question
 
 EVERY = 5

@@ -51,11 +51,12 @@ from lm_merge.metrics import (
     cka_within_texts,
     midness,
 )
-from lm_merge.models import HookedLM, record_resid_post
+from lm_merge.models import HookedLM
 from lm_merge.recipes import Recipe, Source
 from lm_merge.runs.record import Run
+from lm_merge.sites import record_resid_post
 from lm_merge.spaces.latents import LatentMerge
-from lm_merge.spaces.latents.positions import last_real
+from lm_merge.spaces.latents.merged_positions import last_real
 from lm_merge.statistics.clustered_means import ClusteredMean
 
 ARC_METRICS = {

@@ -23,7 +23,7 @@ from benchmarks.pairs import random_native
 from benchmarks.running import run_benchmark
 from benchmarks.timing import interleaved_seconds, median_ratio
 from lm_merge.metrics import CKAFitter, MinibatchCKA
-from lm_merge.models import record_resid_post
+from lm_merge.sites import record_resid_post
 
 FORWARD = "forward passes alone"
 MINIBATCH, EXACT = "+ CKA, minibatch", "+ CKA, exact (d x d float64)"

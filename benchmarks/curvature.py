@@ -24,7 +24,7 @@ from benchmarks.timing import interleaved_seconds, median_ratio
 from lm_merge.metrics import gauss_legendre
 from lm_merge.models.linear_readout import linear_readout
 from lm_merge.models.tail import Tail
-from lm_merge.spaces.latents.segment import Segment
+from lm_merge.spaces.latents.host_donor_segment import Segment
 
 LOSS, WHOLE = "loss at the points", "whole forward pass of the host"
 EXACT, CLOSED = "exact curvature", "closed form"

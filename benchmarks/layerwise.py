@@ -19,7 +19,7 @@ from benchmarks.pairs import random_native
 from benchmarks.running import run_benchmark
 from benchmarks.timing import interleaved_seconds, median_ratio
 from lm_merge.scoring.teacher_forced import NextTokens, Texts, next_token_scores
-from lm_merge.spaces.latents.grid import GridCell, LatentGrid
+from lm_merge.spaces.latents.latent_grid import GridCell, LatentGrid
 
 REUSED, ONE_BY_ONE = "parents run once", "merge by merge"
 

@@ -48,7 +48,7 @@ _MODULE = {  # name -> where it lives; the block above says the same to type che
     "IncompatibleModels": "models",
     "LatentMerge": "spaces.latents",
     "LogitEnsemble": "spaces.logits",
-    "NonFiniteMerge": "spaces.latents",
+    "NonFiniteMerge": "spaces.non_finite",
     "PairNotice": "models",
     "Recipe": "recipes",
     "ScheduleGate": "coefficients",

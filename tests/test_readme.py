@@ -23,7 +23,8 @@ from pydantic import Field
 from torch import Tensor
 from analyses.running.command_line import Tables
 from lm_merge.evaluation import question_set
-from lm_merge.models import HookedLM, record_resid_post
+from lm_merge.models import HookedLM
+from lm_merge.sites import record_resid_post
 from lm_merge.recipes import Recipe, Source
 from lm_merge.runs.record import Run
 from lm_merge.spaces.compose import compose_latents

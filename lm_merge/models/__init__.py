@@ -4,7 +4,6 @@ from lm_merge.models.budget import MergeBudget, merge_budget
 from lm_merge.models.hooked_lm import HookedLM
 from lm_merge.models.loading import load, wrap
 from lm_merge.models.pair import IncompatibleModels, PairNotice, check_pair, check_vocabulary
-from lm_merge.models.recording import record_resid_post
 
 __all__ = [
     "HookedLM",
@@ -15,6 +14,5 @@ __all__ = [
     "check_vocabulary",
     "load",
     "merge_budget",
-    "record_resid_post",
     "wrap",
 ]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from lm_merge.models.twins import follow_training_mode, parameter_twin
+from lm_merge.models.weight_sharing import follow_training_mode, weight_sharing_copy
 
 
 class LateBridge:
@@ -40,7 +40,7 @@ class LateBridge:
 
         native = self._native
         with torch.inference_mode(False), torch.enable_grad():  # wherever it is first asked for
-            twin = parameter_twin(native)
+            twin = weight_sharing_copy(native)
             twin.set_attn_implementation("eager")
             twin.register_forward_pre_hook(
                 lambda *_: follow_training_mode(twin, native), prepend=True

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from lm_merge import generation
 from lm_merge.models.bridging import LateBridge
 from lm_merge.models.forward_pass import token_positions
-from lm_merge.models.legacy import generate_ids
+from lm_merge.models.hooked_transformer import generate_ids
 from lm_merge.recipes import Source
 
 

@@ -16,7 +16,11 @@ from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttenti
 
 from lm_merge.models.forward_pass import hidden_of, token_positions
 from lm_merge.models.hooked_lm import HookedLM
-from lm_merge.models.twins import cast_parameters, follow_training_mode, parameter_twin
+from lm_merge.models.weight_sharing import (
+    cast_parameters,
+    follow_training_mode,
+    weight_sharing_copy,
+)
 
 BlockCall = tuple[tuple[Any, ...], dict[str, Any]]  # what a block is called with beside the state
 
@@ -38,7 +42,7 @@ class Tail:
         dtype: torch.dtype | None = None,
         above: int = -1,
     ) -> None:
-        self._twin: Any = parameter_twin(model.require_native("the tail of a model"))
+        self._twin: Any = weight_sharing_copy(model.require_native("the tail of a model"))
         self.model, self.n_layers = model, model.n_layers
         if attention is not None:
             self._twin.set_attn_implementation(attention)
@@ -51,7 +55,7 @@ class Tail:
             for part in (*self._blocks[above + 1 :], self._norm, self._unembed):
                 cast_parameters(part, self.dtype)
         self._given = _Given()
-        self._head: Any = parameter_twin(self._twin)
+        self._head: Any = weight_sharing_copy(self._twin)
         self._head.set_submodule(self._twin.base_model_prefix, self._given)
         self._calls: dict[int, BlockCall] = {}
         self._outputs: dict[int, Tensor] = {}

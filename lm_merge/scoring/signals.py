@@ -24,7 +24,7 @@ from torch import Tensor
 from lm_merge.geometry import angle
 from lm_merge.models.tail import RecordedPass, Tail
 from lm_merge.scoring.teacher_forced import NextTokens, Texts, estimate, run_texts
-from lm_merge.spaces.latents.grid import GridCell, GridPass, LatentGrid
+from lm_merge.spaces.latents.latent_grid import GridCell, GridPass, LatentGrid
 from lm_merge.statistics.clustered_means import ClusteredMean
 from lm_merge.statistics.rank_correlation import rank_correlation
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from lm_merge.metrics import MinibatchCKA, arc_ratio, midness
 from lm_merge.models import HookedLM
 from lm_merge.models.tail import RecordedPass, Tail
-from lm_merge.spaces.latents.grid import GridCell, GridPass, LatentGrid
+from lm_merge.spaces.latents.latent_grid import GridCell, GridPass, LatentGrid
 from lm_merge.statistics.clustered_means import ClusteredMean
 from lm_merge.statistics.intervals import NORMAL_95
 from lm_merge.zoo.tasks import Question

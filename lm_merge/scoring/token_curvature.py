@@ -14,7 +14,7 @@ from lm_merge.models.linear_readout import LinearReadout, linear_readout
 from lm_merge.models.tail import RecordedPass, Tail
 from lm_merge.scoring.teacher_forced import Texts, end_of
 from lm_merge.spaces.latents import LatentMerge
-from lm_merge.spaces.latents.segment import Segment, rows_at_once
+from lm_merge.spaces.latents.host_donor_segment import Segment, rows_at_once
 
 LOW_PRECISION = (torch.bfloat16, torch.float16)  # their blocks and heads are taken up in float32
 FLOAT_ERROR = 256  # units in the last place of 1 + loss by which a gap may be wrong

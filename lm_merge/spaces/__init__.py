@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from lm_merge.spaces.compose import system
     from lm_merge.spaces.composed import Composed
     from lm_merge.spaces.latents import LatentMerge
-    from lm_merge.spaces.latents.state_merge import NonFiniteMerge
     from lm_merge.spaces.logits import LogitEnsemble
+    from lm_merge.spaces.non_finite import NonFiniteMerge
     from lm_merge.spaces.steering import steered
 
 __all__ = ["Composed", "LatentMerge", "LogitEnsemble", "NonFiniteMerge", "steered", "system"]
@@ -21,7 +21,7 @@ _MODULE = {
     "Composed": "composed",
     "LatentMerge": "latents",
     "LogitEnsemble": "logits",
-    "NonFiniteMerge": "latents",
+    "NonFiniteMerge": "non_finite",
     "steered": "steering",
     "system": "compose",
 }

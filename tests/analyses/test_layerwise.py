@@ -16,9 +16,9 @@ from analyses.running.text_choice import prompt_batches
 from lm_merge import cli
 from lm_merge.evaluation import question_set
 from lm_merge.metrics import midness
-from lm_merge.models import record_resid_post
 from lm_merge.scoring.signals import SIGNALS, rank_correlations
 from lm_merge.scoring.teacher_forced import run_texts
+from lm_merge.sites import record_resid_post
 
 SMALL = {"n_texts": 8, "batch_size": 3, "layers": (3, 7), "alphas": (0.25, 0.75), "n_prompts": 4}
 

@@ -10,8 +10,8 @@ from analyses import similarity
 from analyses.similarity import SimilarityConfig
 from lm_merge.evaluation import question_set
 from lm_merge.metrics import linear_cka
-from lm_merge.models import record_resid_post
 from lm_merge.runs.record import start_run
+from lm_merge.sites import record_resid_post
 
 ALONE = {"beside": ()}
 SMALL = {"n_prompts": 8, "batch_size": 3, "layers": (3,), "alphas": (0.25, 0.75), **ALONE}

@@ -11,7 +11,7 @@ from analyses.similarity import SimilarityConfig
 from analyses.spaces import SpacesConfig
 from figures import plot_output_divergence
 from lm_merge.metrics import midness
-from lm_merge.models import record_resid_post
+from lm_merge.sites import record_resid_post
 
 TEXT = "12+34 = ?"
 

@@ -10,8 +10,9 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.model_bridge.sources import build_bridge_from_module
 
 import lm_merge as lm
-from lm_merge.models import loading, record_resid_post
-from lm_merge.models.twins import parameter_twin
+from lm_merge.models import loading
+from lm_merge.models.weight_sharing import weight_sharing_copy
+from lm_merge.sites import record_resid_post
 
 COPYING_FAMILIES = {
     "gpt2",
@@ -116,7 +117,7 @@ def test_a_twin_shares_every_tensor_and_no_hook():
     model = random_model("qwen2", 0)
     calls = []
     model.model.layers[0].register_forward_hook(lambda *_: calls.append(1))
-    twin = parameter_twin(model)
+    twin = weight_sharing_copy(model)
     ours = {tensor.data_ptr() for tensor in (*model.parameters(), *model.buffers())}
     assert all(t.data_ptr() in ours for t in (*twin.parameters(), *twin.buffers()))
     assert torch.equal(twin(random_tokens(1, 4)).logits, model(random_tokens(1, 4)).logits)

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 from transformers import LogitsProcessor, LogitsProcessorList
 
 import lm_merge as lm
-from lm_merge.models import record_resid_post
+from lm_merge.sites import record_resid_post
 
 N_NEW = 8
 GREEDY = {"max_new_tokens": N_NEW, "do_sample": False, "eos_token_id": None}

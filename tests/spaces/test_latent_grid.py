@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 import lm_merge as lm
-from lm_merge.spaces.latents.grid import GridCell, LatentGrid
+from lm_merge.spaces.latents.latent_grid import GridCell, LatentGrid
 from tests.families import random_lm, random_tokens
 
 MASK = torch.tensor([[1] * 8, [1] * 5 + [0] * 3, [0] * 2 + [1] * 6])

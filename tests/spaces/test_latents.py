@@ -9,9 +9,9 @@ from transformer_lens.utilities import get_act_name
 
 import lm_merge as lm
 from lm_merge.coefficients import AgreementGate
-from lm_merge.models import record_resid_post
 from lm_merge.operators import OPERATORS, needs_base
-from lm_merge.spaces.latents.schedule import layer_schedule
+from lm_merge.sites import record_resid_post
+from lm_merge.spaces.latents.alpha_by_layer import layer_schedule
 
 TOLERANCE = {"atol": 1e-4, "rtol": 1e-4}
 STREAMS = ("pure", "coupled")

@@ -11,8 +11,8 @@ import lm_merge as lm
 from lm_merge import metrics
 from lm_merge.models.linear_readout import linear_readout
 from lm_merge.models.tail import Tail
-from lm_merge.spaces.latents import segment as segments
-from lm_merge.spaces.latents.segment import Segment
+from lm_merge.spaces.latents import host_donor_segment as segments
+from lm_merge.spaces.latents.host_donor_segment import Segment
 from tests.families import CONFIGS, D_MODEL, N_LAYERS, random_lm, random_model, random_tokens
 
 LAST = N_LAYERS - 1

@@ -10,7 +10,7 @@ from torch.nn.functional import embedding, linear
 from transformers import PreTrainedModel
 
 from lm_merge.models.adapters.adapter import Adapter
-from lm_merge.models.twins import parameter_twin
+from lm_merge.models.weight_sharing import weight_sharing_copy
 from lm_merge.operators.low_rank import LowRank
 
 
@@ -52,7 +52,7 @@ def with_adapter(native: PreTrainedModel, adapter: Adapter) -> PreTrainedModel:
     model's own. Raises ValueError where a module or a shape does not fit.
     """
     check_fits(native, adapter)
-    model: Any = parameter_twin(native)
+    model: Any = weight_sharing_copy(native)
     for path, delta in adapter.deltas.items():
         module = model.get_submodule(path)
         factors = factors_for(module, delta)

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lm_merge.spaces.latents.state_merge import LatentPass
+from lm_merge.spaces.latents.latent_pass import LatentPass
 
 
 class AlphaRecord:

@@ -13,12 +13,12 @@ from lm_merge.generation import Prompts, prepare
 from lm_merge.models import HookedLM, check_pair
 from lm_merge.operators import get_operator, needs_base
 from lm_merge.recipes import Recipe
-from lm_merge.spaces.claim import unmerged
 from lm_merge.spaces.composed import amount_phrase, composed_name
+from lm_merge.spaces.host_lock import unmerged
+from lm_merge.spaces.latents.alpha_by_layer import Layers, check_within, layer_schedule, plain_alpha
 from lm_merge.spaces.latents.alpha_record import AlphaRecord
-from lm_merge.spaces.latents.positions import POSITIONS
-from lm_merge.spaces.latents.runner import LatentRunner
-from lm_merge.spaces.latents.schedule import Layers, check_within, layer_schedule, plain_alpha
+from lm_merge.spaces.latents.merge_hooks import MergeHooks
+from lm_merge.spaces.latents.merged_positions import POSITIONS
 from lm_merge.spaces.latents.state_merge import StateMerge
 
 DONOR_STREAMS = ("pure", "coupled")
@@ -102,7 +102,7 @@ class LatentMerge:
         others = [*donors, *([base] if base is not None else [])]
         _check_kinds([host, *others], donor_stream)
         self.notes = tuple(note for other in others for note in check_pair(host, other, accept))
-        self._runner = LatentRunner(
+        self._runner = MergeHooks(
             host,
             donors,
             base,

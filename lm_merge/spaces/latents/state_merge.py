@@ -1,21 +1,16 @@
-"""One forward pass of a merged host: what the donors said, what is merged, what went wrong."""
+"""An operator applied to the states of host and donors."""
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from lm_merge.coefficients import Gate, constant_weights, gate_weights, wants_generated
+from lm_merge.coefficients import constant_weights, gate_weights
 from lm_merge.operators import get_operator
-
-
-class NonFiniteMerge(ArithmeticError):
-    """A merged state that is NaN or infinite."""
 
 
 @dataclass(frozen=True)
@@ -55,77 +50,3 @@ class StateMerge:
             return run(states, constant_weights(alpha, shares, states[0])).to(host.dtype)
         merged = run(states, gate_weights(alpha.to(wide), shares)).to(host.dtype)
         return torch.where(alpha == 0, host, merged)
-
-
-@dataclass
-class LatentPass:
-    """State of one forward pass of the host, from its first block to its last.
-
-    merged_at [batch or 1, pos]: tokens to merge, None for all. real [batch, pos]: tokens that are no
-    padding, None for all. generated [batch or 1, pos]: a token's place in the generated text, 0 for
-    the last prompt token, below 0 in the prompt. n_before: columns that came in earlier passes.
-    """
-
-    merged_at: Tensor | None
-    real: Tensor | None
-    generated: Tensor
-    n_before: int
-    donors_ran: bool = False
-    not_finite: dict[int, Tensor] = field(default_factory=dict)
-
-    def open_gate(
-        self, gate: Gate, shares: Sequence[float], host: Tensor, donors: Sequence[Tensor]
-    ) -> Float[Tensor, "batch pos 1"]:
-        """Alpha of every token: the gate's value where tokens are merged, 0 elsewhere.
-
-        The gate sees the host's state and the donors' mean by shares, in float32.
-        """
-        wide = torch.promote_types(host.dtype, torch.float32)
-        mean = sum(
-            share * donor.to(host.device, wide) for share, donor in zip(shares, donors, strict=True)
-        )
-        extra = {}
-        if wants_generated(gate):
-            extra["generated"] = self.generated.to(host.device).expand(host.shape[:-1])
-        values: Any = gate(host.to(wide), mean, **extra)  # pyright: ignore[reportCallIssue]
-        expected = (*host.shape[:-1], 1)
-        if not isinstance(values, Tensor) or tuple(values.shape) != expected:
-            got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
-            raise ValueError(
-                f"the gate {gate!r} gave {got}; it must give alpha for every token, shape {expected}"
-            )
-        values = values.to(host.device, wide)
-        return self.select(torch.zeros_like(values), values)
-
-    def select(self, host: Tensor, merged: Tensor) -> Tensor:
-        """The merged state where tokens are merged, the host's elsewhere and in padding."""
-        for mask in (self.merged_at, self.real):
-            if mask is not None:
-                merged = torch.where(mask.to(host.device).unsqueeze(-1), merged, host)
-        return merged
-
-    def note(self, layer: int, merged: Tensor) -> None:
-        """Flag tokens whose merged state is not finite; stays on the device."""
-        self.not_finite[layer] = ~torch.isfinite(merged).all(dim=-1)
-
-
-def raise_if_not_finite(passes: Sequence[LatentPass]) -> None:
-    """Read all flags of passes at once; NonFiniteMerge names the first pass's layer and position.
-
-    The one point where a merge waits for the device. Positions are columns of the whole sequence,
-    padding included.
-    """
-    flags = [(one, layer, flag) for one in passes for layer, flag in one.not_finite.items()]
-    if not flags:
-        return
-    device = flags[0][2].device
-    bad = torch.stack([flag.any().to(device) for _, _, flag in flags])
-    if not bad.any():
-        return
-    one, layer, flag = flags[int(bad.int().argmax())]
-    row, position = flag.nonzero()[0].tolist()
-    raise NonFiniteMerge(
-        f"the merged state is not finite at layer={layer}, row {row}, "
-        f"position {one.n_before + position}: the models' states there may be opposite, zero or "
-        "infinite, or a gate gave NaN; try lerp, another layer, or a wider dtype"
-    )

@@ -13,9 +13,9 @@ from lm_merge.generation import Prompts, prepare
 from lm_merge.models import HookedLM, check_vocabulary
 from lm_merge.operators.distributions import UNWEIGHTED_METHODS, get_ensemble_method
 from lm_merge.recipes import Recipe
-from lm_merge.spaces.claim import unmerged
 from lm_merge.spaces.composed import amount_phrase, composed_name
-from lm_merge.spaces.logits.runner import LogitRunner
+from lm_merge.spaces.host_lock import unmerged
+from lm_merge.spaces.logits.ensemble_hooks import EnsembleHooks
 
 
 class LogitEnsemble:
@@ -69,7 +69,7 @@ class LogitEnsemble:
             for model in self.models[1:]
             for note in check_vocabulary(self.host, model, self.accept)
         )
-        self._runner = LogitRunner(self.models, method, shares)
+        self._runner = EnsembleHooks(self.models, method, shares)
 
     def __repr__(self) -> str:
         names = ", ".join(model.name for model in self.models)

@@ -7,19 +7,20 @@ from typing import Any
 
 from torch import Tensor
 
-from lm_merge.caches.dynamic import merge_cache
+from lm_merge.caches.merge_cache import merge_cache
 from lm_merge.coefficients import Alpha
 from lm_merge.models import HookedLM
-from lm_merge.models.legacy import LegacyStream
-from lm_merge.sites.attachment import attach_hooked, attach_native
-from lm_merge.spaces.claim import HostClaim
+from lm_merge.sites.attach import attach_hooked, attach_native
+from lm_merge.spaces.host_lock import HostLock
 from lm_merge.spaces.latents.alpha_record import AlphaRecord
-from lm_merge.spaces.latents.positions import generated_index, real_tokens
-from lm_merge.spaces.latents.state_merge import LatentPass, StateMerge, raise_if_not_finite
-from lm_merge.spaces.latents.streams import DonorStream, ForwardInputs
+from lm_merge.spaces.latents.donor_stream import DonorStream, ForwardInputs
+from lm_merge.spaces.latents.hooked_transformer_stream import HookedTransformerStream
+from lm_merge.spaces.latents.latent_pass import LatentPass, raise_if_not_finite
+from lm_merge.spaces.latents.merged_positions import generated_index, real_tokens
+from lm_merge.spaces.latents.state_merge import StateMerge
 
 
-class LatentRunner:
+class MergeHooks:
     """Hangs on a host's view while attached; between forward passes it holds no state of tokens.
 
     donors, base: the models whose streams are read. layers: merged block -> alpha, which may be
@@ -49,7 +50,7 @@ class LatentRunner:
         self._prompt_length: int | None = None
         self._pass: LatentPass | None = None
         self._unchecked: list[LatentPass] | None = None
-        self._claim = HostClaim(host, self)
+        self._lock = HostLock(host, self)
 
     def __repr__(self) -> str:
         return f"a merge of {self.host.name!r} at {list(self.layers)}"
@@ -60,20 +61,16 @@ class LatentRunner:
 
         Raises RuntimeError where another merge, or another thread, is at work on the host.
         """
-        with self._claim.held(view) as nested:
+        with self._lock.held(view) as nested:
             if nested:
                 yield
                 return
-            common = (self._begin, self._merge_at, self._end)
-            attached = (
-                attach_native(self.host, list(self.layers), *common)
-                if view == "native"
-                else attach_hooked(self.host, list(self.layers), *common, self._begin_legacy)
-            )
+            attach = attach_native if view == "native" else attach_hooked
+            attached = attach(self.host, list(self.layers), self)
             try:
                 with attached, self._telling_generate_the_prompt(view):
                     yield
-                self._end()  # of a pass that was stopped at a layer, and so did not end itself
+                self.end()  # of a pass that was stopped at a layer, and so did not end itself
             finally:
                 self._pass = None
 
@@ -125,10 +122,10 @@ class LatentRunner:
         finally:
             self._prompt_length, self._unchecked = before
 
-    def _begin(self, module: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+    def begin(self, module: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """Before the host's forward: run the donors on the same tokens."""
-        self._claim.check_thread()
-        self._end()
+        self._lock.check_thread()
+        self.end()
         input_ids = keywords.get("input_ids", arguments[0] if arguments else None)
         if input_ids is None:
             raise ValueError(
@@ -148,9 +145,11 @@ class LatentRunner:
         self._run_donors(self._pass, cache, lambda stream, own: stream.start(inputs, own))
         return arguments, keywords
 
-    def _begin_legacy(self, tokens: Tensor, attention_mask: Tensor | None, cache: Any) -> None:
+    def begin_hooked_transformer(
+        self, tokens: Tensor, attention_mask: Tensor | None, cache: Any
+    ) -> None:
         """The same for a HookedTransformer, whose cache is TransformerLens's."""
-        self._claim.check_thread()
+        self._lock.check_thread()
         n_before = 0 if cache is None else cache[0].past_keys.shape[1]
         if cache is not None and n_before == 0:
             cache.donor_caches = [stream.new_cache(len(tokens)) for stream in self._all_streams()]
@@ -190,18 +189,19 @@ class LatentRunner:
         merged_at = None if self.positions == "all" else generated >= 0
         return LatentPass(merged_at, real, generated, n_before)
 
-    def _merge_at(self, layer: int, host: Tensor) -> Tensor | None:
+    def at_layer(self, layer: int, state: Tensor) -> Tensor | None:
         """After a merged block: its output with the donors' states merged in; None to leave it."""
+        host = state
         alpha, current = self.layers[layer], self._pass
         if current is None or not current.donors_ran:
             return None  # a block run by itself, or a merge that is off
-        speaking = [
+        contributing = [
             (stream, share)
             for stream, share in zip(self._streams, self.shares[layer], strict=True)
             if share != 0
         ]
-        states = [stream.take(layer) for stream, _ in speaking]
-        shares = [share for _, share in speaking]
+        states = [stream.take(layer) for stream, _ in contributing]
+        shares = [share for _, share in contributing]
         base = None if self._base is None else self._base.take(layer)
         merged = host
         if callable(alpha) or alpha != 0:
@@ -211,14 +211,14 @@ class LatentRunner:
             if self.record is not None:
                 self.record.add(layer, current, values, host)
         if self.coupled:
-            others = [*zip((s for s, _ in speaking), states, strict=True)]
+            others = [*zip((s for s, _ in contributing), states, strict=True)]
             if self._base is not None:
                 others.append((self._base, base))
             for stream, state in others:
                 stream.resume(layer, current.select(state.to(host), merged))
         return None if merged is host else merged
 
-    def _end(self) -> None:
+    def end(self) -> None:
         """After the host's forward: look for states that are not finite, now or when generated."""
         current, self._pass = self._pass, None
         if current is None:
@@ -241,5 +241,5 @@ def _donor_streams(
 
 def _stream(model: HookedLM, layers: list[int], *, coupled: bool) -> Any:
     if model.native is None:
-        return LegacyStream(model.hooked, layers)
+        return HookedTransformerStream(model.hooked, layers)
     return DonorStream(model, layers, coupled=coupled)

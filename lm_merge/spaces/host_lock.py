@@ -6,13 +6,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from lm_merge.models import HookedLM
-from lm_merge.models.twins import parameter_twin
+from lm_merge.models.weight_sharing import weight_sharing_copy
 
-_CLAIMING = threading.Lock()
+_TAKING = threading.Lock()
 
 
-class HostClaim:
-    """A merge's claim on its host, which it may hold for several views and several times over.
+class HostLock:
+    """A merge's lock on its host, which it may hold for several views and several times over.
 
     holder: the merge; its repr names it in errors.
     """
@@ -28,7 +28,7 @@ class HostClaim:
 
         Raises RuntimeError where another merge, or another thread, is at work on the host.
         """
-        with _CLAIMING:
+        with _TAKING:
             nested, before = view in self._views, self.host.merge_attached
             self._take()
             self._views.add(view)
@@ -63,4 +63,4 @@ class HostClaim:
 def unmerged(assistant: Any, host: HookedLM) -> Any:
     """A model to draft with beside a merged host; the host itself as a twin, which is not merged."""
     model: Any = assistant.native if isinstance(assistant, HookedLM) else assistant
-    return parameter_twin(model) if model is host.native else model
+    return weight_sharing_copy(model) if model is host.native else model

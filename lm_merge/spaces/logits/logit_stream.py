@@ -11,23 +11,23 @@ from transformers import DynamicCache
 
 from lm_merge.models import HookedLM
 from lm_merge.models.forward_pass import token_positions
-from lm_merge.models.twins import follow_training_mode, parameter_twin
+from lm_merge.models.weight_sharing import follow_training_mode, weight_sharing_copy
 
 
-class Voice:
+class LogitStream:
     """A whole model, run as a twin over its own parameters, so that hooks on it do not act here."""
 
     def __init__(self, model: HookedLM) -> None:
         assert model.native is not None
         self._native = model.native
-        self._twin: Any = parameter_twin(model.native)
+        self._twin: Any = weight_sharing_copy(model.native)
         self._takes = set(inspect.signature(self._twin.forward).parameters)
 
     def new_cache(self) -> DynamicCache:
         """An empty cache for this model's blocks."""
         return DynamicCache(config=self._twin.config)
 
-    def speak(self, host: Any, keywords: dict[str, Any], cache: DynamicCache | None) -> Tensor:
+    def logits(self, host: Any, keywords: dict[str, Any], cache: DynamicCache | None) -> Tensor:
         """Logits for what the host's forward was given: `keywords`, at the positions kept there."""
         follow_training_mode(self._twin, self._native)
         device = self._twin.device

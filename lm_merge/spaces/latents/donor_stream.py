@@ -10,7 +10,7 @@ from transformers import DynamicCache
 
 from lm_merge.models import HookedLM
 from lm_merge.models.forward_pass import hidden_of
-from lm_merge.models.twins import follow_training_mode, parameter_twin
+from lm_merge.models.weight_sharing import follow_training_mode, weight_sharing_copy
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def truncated_body(model: HookedLM, last: int) -> tuple[Any, nn.ModuleList]:
     native = model.native
     assert native is not None
     prefix = f"{native.base_model_prefix}." if native.base_model is not native else ""
-    body: Any = parameter_twin(native.base_model)
+    body: Any = weight_sharing_copy(native.base_model)
     paths = {name: model.native_path(name).removeprefix(prefix) for name in ("blocks", "ln_final")}
     blocks = nn.ModuleList(list(body.get_submodule(paths["blocks"]))[: last + 1])
     body.set_submodule(paths["blocks"], blocks)

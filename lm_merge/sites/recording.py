@@ -1,4 +1,4 @@
-"""The residual stream of every block, from one forward pass of the native view."""
+"""The states of every block at one site, from one forward pass of the native view."""
 
 from typing import Any
 
@@ -6,8 +6,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lm_merge.models.forward_pass import hidden_of, token_positions
-from lm_merge.models.hooked_lm import HookedLM
+from lm_merge.models import HookedLM
+from lm_merge.models.forward_pass import token_positions
+from lm_merge.sites.resid_post import RESID_POST
+from lm_merge.sites.site import Site
 
 
 def record_resid_post(
@@ -20,17 +22,27 @@ def record_resid_post(
     Left padding is allowed: positions are counted over real tokens. The head is not computed for
     more than one position. Raises ValueError for a HookedTransformer.
     """
+    return record_states(model, tokens, attention_mask, RESID_POST)
+
+
+def record_states(
+    model: HookedLM,
+    tokens: Int[Tensor, "batch pos"],
+    attention_mask: Int[Tensor, "batch pos"],
+    site: Site,
+) -> Float[Tensor, "n_layers batch pos d_model"]:
+    """The same at any site."""
     native: Any = model.require_native("a recording")
     states: dict[int, Tensor] = {}
 
     def keeper(layer: int) -> Any:
         def keep(module: Any, inputs: Any, output: Any) -> None:
-            states[layer] = hidden_of(output)
+            states[layer] = site.state(output)
 
         return keep
 
     handles = [
-        block.register_forward_hook(keeper(layer))
+        site.native_module(model, block).register_forward_hook(keeper(layer))
         for layer, block in enumerate(model.native_blocks())
     ]
     try:

@@ -9,7 +9,7 @@ from torch import nn
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
-def parameter_twin(module: ModuleT) -> ModuleT:
+def weight_sharing_copy(module: ModuleT) -> ModuleT:
     """A copy of a module whose parameters and buffers are the very same tensors.
 
     Only the tree, its configuration and its hooks are new: hooks that hang on the original and

@@ -17,8 +17,9 @@ from lm_merge.models import HookedLM
 from lm_merge.models.tail import RecordedPass, Tail
 from lm_merge.operators import get_operator, needs_base
 from lm_merge.spaces.latents import LatentMerge
-from lm_merge.spaces.latents.schedule import check_within, layer_schedule
-from lm_merge.spaces.latents.state_merge import NonFiniteMerge, StateMerge
+from lm_merge.spaces.latents.alpha_by_layer import check_within, layer_schedule
+from lm_merge.spaces.latents.state_merge import StateMerge
+from lm_merge.spaces.non_finite import NonFiniteMerge
 
 
 class GridCell(NamedTuple):
@@ -104,14 +105,14 @@ class GridPass:
         states = [other.states[cell.layer] for other in self.others]
         base = states[n_donors] if needs_base(get_operator(cell.operator)) else None
         weights: Any = merge.donor_weights
-        speaking = [
+        contributing = [
             (state, share)
             for state, share in zip(states[:n_donors], donor_shares(weights, n_donors), strict=True)
             if share != 0
         ]
         merge_states = StateMerge(cell.operator, merge.operator_args)
         host = self.host.states[cell.layer]
-        donors, shares = zip(*speaking, strict=True)
+        donors, shares = zip(*contributing, strict=True)
         merged = merge_states(cell.alpha, shares, host, donors, base)
         if not merged[self.merged_at].isfinite().all():
             raise NonFiniteMerge(f"the merged state is not finite at {cell}")

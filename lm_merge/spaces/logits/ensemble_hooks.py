@@ -8,17 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lm_merge.caches.dynamic import merge_cache
+from lm_merge.caches.merge_cache import merge_cache
 from lm_merge.coefficients.shares import row_on_device
 from lm_merge.models import HookedLM
 from lm_merge.operators.distributions import get_ensemble_method
-from lm_merge.sites.attachment import attach_logits
-from lm_merge.spaces.claim import HostClaim
-from lm_merge.spaces.latents.state_merge import NonFiniteMerge
-from lm_merge.spaces.logits.voices import Voice, at_width
+from lm_merge.sites.next_token_logits import attach_logits
+from lm_merge.spaces.host_lock import HostLock
+from lm_merge.spaces.logits.logit_stream import LogitStream, at_width
+from lm_merge.spaces.non_finite import NonFiniteMerge
 
 
-class LogitRunner:
+class EnsembleHooks:
     """Hangs on a host's native view while attached; between forward passes it holds no state of tokens.
 
     weights: one a model, host first, at least 0 and of sum 1; may be replaced between passes. With a
@@ -28,10 +28,10 @@ class LogitRunner:
     def __init__(self, models: Sequence[HookedLM], method: str, weights: Sequence[float]) -> None:
         self.host, self.weights = models[0], tuple(weights)
         self._names = [model.name for model in models]
-        self._voices = [Voice(model) for model in models[1:]]
+        self._streams = [LogitStream(model) for model in models[1:]]
         self._merge = get_ensemble_method(method)
         self._id = uuid.uuid4().hex
-        self._claim = HostClaim(self.host, self)
+        self._lock = HostLock(self.host, self)
         self._nan: Tensor | None = None  # which models gave NaN; on the host's device
 
     def __repr__(self) -> str:
@@ -44,7 +44,7 @@ class LogitRunner:
         Logits that are NaN are reported at the end, so that no step waits for the device. Raises
         RuntimeError where another merge, or another thread, is at work on the host.
         """
-        with self._claim.held("native") as nested:
+        with self._lock.held("native") as nested:
             if nested:
                 yield
                 return
@@ -63,7 +63,7 @@ class LogitRunner:
 
     def _begin(self, module: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """Before the host's forward: its cache takes the other models' in tow."""
-        self._claim.check_thread()
+        self._lock.check_thread()
         if arguments:
             keywords["input_ids"], *further = arguments
             if further:
@@ -77,7 +77,10 @@ class LogitRunner:
                 "labels: the loss would be the host's alone; compute it from the logits"
             )
         merge_cache(
-            module.config, keywords, self._id, lambda: [voice.new_cache() for voice in self._voices]
+            module.config,
+            keywords,
+            self._id,
+            lambda: [stream.new_cache() for stream in self._streams],
         )
         return (), keywords
 
@@ -87,24 +90,24 @@ class LogitRunner:
         """After the host's forward: the other models on the same tokens, and all logits merged."""
         host = output[0] if isinstance(output, tuple) else output.logits
         cache = keywords.get("past_key_values")
-        caches = [None] * len(self._voices) if cache is None else cache.donor_caches
-        speaking = [(0, host)]
-        for index, (voice, own) in enumerate(zip(self._voices, caches, strict=True), start=1):
+        caches = [None] * len(self._streams) if cache is None else cache.donor_caches
+        contributing = [(0, host)]
+        for index, (stream, own) in enumerate(zip(self._streams, caches, strict=True), start=1):
             if own is not None or self.weights[index] > 0:
-                speaking.append((index, voice.speak(module, keywords, own)))
-        merged = self._merged([one for one in speaking if self.weights[one[0]] > 0], host)
+                contributing.append((index, stream.logits(module, keywords, own)))
+        merged = self._merged([one for one in contributing if self.weights[one[0]] > 0], host)
         if isinstance(output, tuple):
             return (merged, *output[1:])
         output.logits = merged
         return output
 
-    def _merged(self, speaking: Sequence[tuple[int, Tensor]], host: Tensor) -> Tensor:
+    def _merged(self, contributing: Sequence[tuple[int, Tensor]], host: Tensor) -> Tensor:
         wide = torch.promote_types(host.dtype, torch.float32)
         logits = torch.stack(
-            [at_width(each.to(host.device, wide), host.shape[-1]) for _, each in speaking]
+            [at_width(each.to(host.device, wide), host.shape[-1]) for _, each in contributing]
         )
-        self._note_nan([index for index, _ in speaking], logits)
-        weights = tuple(self.weights[index] for index, _ in speaking)
+        self._note_nan([index for index, _ in contributing], logits)
+        weights = tuple(self.weights[index] for index, _ in contributing)
         row = row_on_device(weights, logits.dtype, logits.device)
         return self._merge(logits, row.view(-1, *(1,) * host.ndim))
 
