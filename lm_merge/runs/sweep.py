@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from lm_merge.runs.record import config_hash, find_finished, read_record
 from lm_merge.runs.cells import (
     LOCKS,
     Cell,
@@ -18,6 +17,7 @@ from lm_merge.runs.cells import (
     Tables,
     serially,
 )
+from lm_merge.runs.record import config_hash, find_finished, read_record
 
 if TYPE_CHECKING:
     import pandas as pd

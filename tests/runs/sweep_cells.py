@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from lm_merge.runs.record import Run, config_hash, read_record
 from lm_merge.runs import grid, sweep
+from lm_merge.runs.record import Run, config_hash, read_record
 
 
 class Settings(BaseModel):

@@ -11,9 +11,9 @@ import sweep_cells
 from filelock import FileLock
 from sweep_cells import configs, finished, keys, sweep_in_child, traced
 
-from lm_merge.runs.record import find_finished, read_record, start_run
 from lm_merge.runs import sweep
 from lm_merge.runs.cells import LOCKS
+from lm_merge.runs.record import find_finished, read_record, start_run
 
 PATIENCE_S = 60
 

@@ -8,10 +8,10 @@ import sweep_cells
 from pandas.testing import assert_frame_equal
 from sweep_cells import Settings, configs, finished, traced
 
-from lm_merge.runs.record import read_record
 from lm_merge.runs import collect, grid, grid_labels, on_ray, sweep
 from lm_merge.runs.cells import run_cell
 from lm_merge.runs.on_ray import _run_cells
+from lm_merge.runs.record import read_record
 
 pytest.importorskip("ray", reason="Ray is an extra: pip install 'lm-merge[ray]'")
 on_two_cpus = pytest.mark.parametrize("executor", [2], indirect=True)

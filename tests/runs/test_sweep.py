@@ -8,7 +8,6 @@ import sweep_cells
 from pandas.testing import assert_frame_equal
 from sweep_cells import Settings, configs, finished, keys, traced
 
-from lm_merge.runs.record import config_hash, read_record, start_run
 from lm_merge.runs import (
     Cell,
     cell_table,
@@ -20,6 +19,7 @@ from lm_merge.runs import (
     with_values,
 )
 from lm_merge.runs.on_ray import check_satisfiable
+from lm_merge.runs.record import config_hash, read_record, start_run
 
 
 def run(tmp_path, function=sweep_cells.computed, n: int = 4, **options):
