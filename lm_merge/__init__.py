@@ -12,12 +12,13 @@ if TYPE_CHECKING:
     from lm_merge.models import HookedLM, IncompatibleModels, PairNotice, load, merge_budget, wrap
     from lm_merge.operators import OPERATORS, Steering
     from lm_merge.recipes import Recipe
-    from lm_merge.spaces import LatentMerge, LogitEnsemble, NonFiniteMerge, steered
+    from lm_merge.spaces import AdapterMerge, LatentMerge, LogitEnsemble, NonFiniteMerge, steered
     from lm_merge.spaces.compose import compose
     from lm_merge.spaces.weights import merge_weights
 
 __all__ = [
     "OPERATORS",
+    "AdapterMerge",
     "AgreementGate",
     "ConfidenceGate",
     "HookedLM",
@@ -42,6 +43,7 @@ __version__ = "0.1.0"
 
 _MODULE = {  # name -> where it lives; the block above says the same to type checkers
     "OPERATORS": "operators",
+    "AdapterMerge": "spaces.adapters",
     "AgreementGate": "coefficients",
     "ConfidenceGate": "coefficients",
     "HookedLM": "models",

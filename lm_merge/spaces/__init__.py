@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from lm_merge.spaces.adapters import AdapterMerge
     from lm_merge.spaces.compose import system
     from lm_merge.spaces.composed import Composed
     from lm_merge.spaces.latents import LatentMerge
@@ -15,9 +16,18 @@ if TYPE_CHECKING:
     from lm_merge.spaces.non_finite import NonFiniteMerge
     from lm_merge.spaces.steering import steered
 
-__all__ = ["Composed", "LatentMerge", "LogitEnsemble", "NonFiniteMerge", "steered", "system"]
+__all__ = [
+    "AdapterMerge",
+    "Composed",
+    "LatentMerge",
+    "LogitEnsemble",
+    "NonFiniteMerge",
+    "steered",
+    "system",
+]
 
 _MODULE = {
+    "AdapterMerge": "adapters",
     "Composed": "composed",
     "LatentMerge": "latents",
     "LogitEnsemble": "logits",

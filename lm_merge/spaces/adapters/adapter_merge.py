@@ -1,0 +1,293 @@
+"""Adapters of one base model merged in memory, reversibly: `lm.AdapterMerge`."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from lm_merge.coefficients.groups import Row, Rule, rows_by_key
+from lm_merge.coefficients.shares import donor_shares
+from lm_merge.generation import Prompts, prepare
+from lm_merge.models import HookedLM
+from lm_merge.models.adapters import Adapter, read_adapter
+from lm_merge.models.adapters.running import check_fits
+from lm_merge.spaces.adapters.attached import (
+    StackedUpdate,
+    hooked_updates,
+    merged_weight,
+    replaced_tensors,
+)
+from lm_merge.spaces.adapters.depths import depths_of
+from lm_merge.spaces.adapters.heads import check_policy, merged_heads
+from lm_merge.spaces.adapters.hooked_modules import modules_in_hooked_view
+from lm_merge.spaces.adapters.keys import KeyMode
+from lm_merge.spaces.adapters.merged_updates import MergedUpdates
+from lm_merge.spaces.adapters.methods import get_adapter_method
+from lm_merge.spaces.adapters.options import read_options
+from lm_merge.spaces.adapters.transforms import read_steps
+from lm_merge.spaces.claim import HostClaim, unmerged
+from lm_merge.spaces.composed import amount_phrase, composed_name
+
+Coefficients = Sequence[Rule] | Mapping[str, Row] | Row
+
+
+class AdapterMerge:
+    """A base model that runs with several LoRA adapters merged; the base's weights are never changed.
+
+    host: the base model. adapters: one or more folders, or what `read_adapter` gives.
+    operator: "linear" (weighted sum of the updates, exact), "factor_mean", or a method of weight
+        space on the updates (ties, dare_linear, slerp, karcher, ...): `ADAPTER_METHODS`.
+    alpha: the adapters' total coefficient: 1 with equal parts is the mean of the updates, n their sum.
+    donor_weights: each adapter's part of alpha, divided by their sum; equal unless given.
+    coefficients: instead of alpha and donor_weights, one row of numbers (one an adapter) for all
+        modules, rules (`Rule`, first fit counts), or module path -> row; a sum multiplies each update
+        by its number.
+    keys: "union" (a missing update is 0), "common" or "strict". heads: "keep" (one adapter's at a time:
+        `merge.head`), "average" or "error". transforms: changes of each update before the merge.
+    method_args: arguments of the operator, such as density.
+
+    A sum runs as $y = W x + \\sum_i c_i s_i B_i (A_i x)$: memory grows by the factors only, and leaving
+    `hooks` restores the host bit for bit. Methods whose result is a full matrix are computed once and
+    put into the weights while the hooks are on, which needs a copy of the weights that they touch.
+
+    >>> import lm_merge as lm
+    >>> host = lm.load("tiny-instruct")
+    >>> merge = lm.AdapterMerge(host, ["sums", "two_step_programs"], alpha=2.0)  # doctest: +SKIP
+    >>> merge.coefficients = (0.7, 0.3)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        host: HookedLM,
+        adapters: Sequence[Adapter | str | Path],
+        *,
+        operator: str = "linear",
+        alpha: float = 1.0,
+        donor_weights: Sequence[float] | None = None,
+        coefficients: Coefficients | None = None,
+        keys: KeyMode = "union",
+        heads: str = "keep",
+        transforms: Sequence[str | Mapping[str, Any]] = (),
+        **method_args: Any,
+    ) -> None:
+        if not adapters:
+            raise ValueError("adapters is empty: give at least one")
+        read = [one if isinstance(one, Adapter) else read_adapter(Path(one)) for one in adapters]
+        names = [one.name for one in read]
+        if len(set(names)) < len(names):
+            raise ValueError(f"adapters {names}: a name stands twice; rename a folder")
+        native = host.require_native("an adapter merge")
+        for adapter in read:
+            check_fits(native, adapter)
+        check_policy(heads, read)
+        self.host, self.adapters, self.operator = host, read, operator
+        self.heads, self.transforms, self.method_args = heads, tuple(transforms), dict(method_args)
+        self.key_mode: KeyMode = keys
+        self.head: str | None = None
+        method = get_adapter_method(operator)
+        self.updates = MergedUpdates(
+            read, method, read_options(method, method_args), read_steps(transforms), keys
+        )
+        self.notes = self.updates.notes
+        self._claim = HostClaim(host, self)
+        self._modules = {key: native.get_submodule(key) for key in self.updates.keys}
+        names = [name for name, _ in native.named_parameters(remove_duplicate=False)]
+        self._depths = depths_of(self.updates.keys, names)
+        self._stacked: dict[str, StackedUpdate] = {}
+        self._dense: dict[str, Tensor] | None = None
+        if coefficients is None:
+            self.alpha = alpha, donor_weights
+        else:
+            self.coefficients = coefficients
+
+    def __repr__(self) -> str:
+        names = ", ".join(one.name for one in self.adapters)
+        return f"AdapterMerge({self.host.name!r} + {names}, {self.operator})"
+
+    @property
+    def name(self) -> str:
+        """Base, adapters, operator and coefficients, for tables and figures."""
+        names = [self.host.name, *(one.name for one in self.adapters)]
+        rows = set(self.updates.rows.values())
+        amount = amount_phrase(next(iter(rows))) if len(rows) == 1 else "by module"
+        return composed_name(names, "adapters", self.operator, amount)
+
+    @property
+    def donors(self) -> list[Adapter]:
+        """The adapters."""
+        return self.adapters
+
+    @property
+    def coefficients(self) -> Mapping[str, Row]:
+        """Module path -> one coefficient an adapter."""
+        return self.updates.rows
+
+    @coefficients.setter
+    def coefficients(self, values: Coefficients) -> None:
+        """Takes effect at the next forward pass; ValueError for rows that do not fit."""
+        rules = _rules(values)
+        self._set_rows(rows_by_key(rules, self._depths, len(self.adapters)))
+
+    @property
+    def alpha(self) -> float:
+        """The adapters' total coefficient; ValueError where it differs between modules."""
+        totals = {round(sum(row), 12) for row in self.updates.rows.values()}
+        if len(totals) > 1:
+            raise ValueError("the coefficients differ between modules, so there is no one alpha")
+        return totals.pop()
+
+    @alpha.setter
+    def alpha(self, value: float | tuple[float, Sequence[float] | None]) -> None:
+        """Give the adapters this much together, in equal parts or in the parts that stand with it."""
+        alpha, parts = value if isinstance(value, tuple) else (value, self._parts())
+        shares = donor_shares(parts, len(self.adapters))
+        self.coefficients = tuple(float(alpha) * share for share in shares)
+
+    def _parts(self) -> Sequence[float] | None:
+        """Each adapter's part so far; equal ones where there is none or a negative one."""
+        rows = set(self.updates.rows.values())
+        row = rows.pop() if len(rows) == 1 else ()
+        return row if row and min(row) >= 0 and sum(row) > 0 else None
+
+    def _set_rows(self, rows: Mapping[str, Row]) -> None:
+        self.updates.rows, self._dense = rows, None
+        for key, stacked in self._stacked.items():
+            stacked.set_row(torch.tensor(self.updates.weights(key)))
+
+    @property
+    def fuses(self) -> bool:
+        """Whether the updates are added to outputs; False where matrices are put into the weights."""
+        return self.updates.is_low_rank and self.updates.method.form == "sum"
+
+    def __call__(
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        attention_mask: Int[Tensor, "batch pos"] | None = None,
+    ) -> Float[Tensor, "batch pos d_vocab"]:
+        """Logits of the base with the merged adapters, on the native view.
+
+        attention_mask: 0 for padding, on either side; positions are counted over real tokens.
+        """
+        with self._attached("native"):
+            return self.host(tokens, attention_mask)
+
+    def generate(
+        self,
+        prompts: Prompts,
+        *,
+        max_new_tokens: int | None = None,
+        chat: bool = False,
+        attention_mask: Tensor | None = None,
+        **arguments: Any,
+    ) -> Any:
+        """Continue prompts with the adapters merged: str -> text, list of str -> list, ids -> ids."""
+        host = self.host
+        if "assistant_model" in arguments:
+            arguments["assistant_model"] = unmerged(arguments["assistant_model"], host)
+        encoded = prepare(host.tokenizer, prompts, host.name, chat, attention_mask)
+        with self._attached("native"):
+            return host.continue_prompts(encoded, max_new_tokens=max_new_tokens, **arguments)
+
+    def run_with_cache(self, tokens: Any, *arguments: Any, **keywords: Any) -> Any:
+        """Logits and activations of the base with the adapters: TransformerLens's run_with_cache."""
+        with self._attached("hooked"):
+            return self.host.hooked.run_with_cache(tokens, *arguments, **keywords)
+
+    @contextmanager
+    def hooks(self) -> Iterator["AdapterMerge"]:
+        """Inside, host.native and host.hooked run with the adapters for every caller; may be nested.
+
+        Hooks of the user's own on a module run after the merge. Only the thread that entered may use the
+        host inside.
+        """
+        with self._attached("native"), self._attached("hooked"):
+            yield self
+
+    @contextmanager
+    def _attached(self, view: str) -> Iterator[None]:
+        with self._claim.held(view) as nested:
+            if nested:
+                yield
+                return
+            with ExitStack() as stack:
+                for context in self._contexts(view):
+                    stack.enter_context(context)
+                yield
+
+    def _contexts(self, view: str) -> Iterator[AbstractContextManager[None]]:
+        if self.fuses:
+            modules = self._modules
+            if view == "hooked":
+                modules = modules_in_hooked_view(self.host, modules)
+            yield hooked_updates(modules, self._stack())
+        elif view == "native" or not self._is_held("native"):
+            yield replaced_tensors(self._parameters(self._modules), self._dense_weights())
+        heads = merged_heads(self.adapters, self.heads, self._head_parts(), self.head)  # pyright: ignore[reportArgumentType] # checked
+        if heads and (view == "native" or not self._is_held("native")):
+            yield replaced_tensors(*self._head_tensors(heads))
+
+    def _is_held(self, view: str) -> bool:
+        return view in self._claim._views
+
+    def _stack(self) -> dict[str, StackedUpdate]:
+        """Every module's stacked factors: copies on the device, made when first needed."""
+        for key, module in self._modules.items():
+            if key not in self._stacked:
+                self._stacked[key] = StackedUpdate(module, self.updates.updates(key))
+                self._stacked[key].set_row(torch.tensor(self.updates.weights(key)))
+        return self._stacked
+
+    def _dense_weights(self) -> dict[str, Tensor]:
+        """Every module's weight with its merged update; kept until a coefficient changes."""
+        if self._dense is None:
+            self._check_not_tied()
+            self._dense = {
+                key: merged_weight(module, self.updates.dense(key))
+                for key, module in self._modules.items()
+            }
+        return self._dense
+
+    def _check_not_tied(self) -> None:
+        """Raise ValueError for a weight that another module uses, too: it would change with it."""
+        assert self.host.native is not None
+        owners: dict[int, list[str]] = {}
+        for name, parameter in self.host.native.named_parameters(remove_duplicate=False):
+            owners.setdefault(id(parameter), []).append(name)
+        for key, module in self._modules.items():
+            shared = owners[id(module._parameters["weight"])]
+            if len(shared) > 1:
+                raise ValueError(
+                    f"{key!r} shares its weight with {', '.join(shared)} (tied), so operator "
+                    f"{self.operator!r} would change them, too; use 'linear'"
+                )
+
+    @staticmethod
+    def _parameters(modules: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
+        return {key: module._parameters["weight"] for key, module in modules.items()}  # pyright: ignore[reportReturnType]
+
+    def _head_parts(self) -> list[float]:
+        rows = list(self.updates.rows.values())
+        return [sum(row[n] for row in rows) / len(rows) for n in range(len(self.adapters))]
+
+    def _head_tensors(
+        self, heads: Mapping[str, Tensor]
+    ) -> tuple[dict[str, nn.Parameter], dict[str, Tensor]]:
+        assert self.host.native is not None
+        own = dict(self.host.native.named_parameters(remove_duplicate=False))
+        moved = {key: value.to(own[key].device, own[key].dtype) for key, value in heads.items()}
+        return {key: own[key] for key in heads}, moved
+
+
+def _rules(values: Coefficients) -> list[Rule]:
+    """Any form of coefficients as rules."""
+    if isinstance(values, Mapping):
+        import re
+
+        return [Rule((tuple(row),), pattern=f"^{re.escape(key)}$") for key, row in values.items()]
+    if all(isinstance(one, Rule) for one in values):
+        return list(values)  # pyright: ignore[reportReturnType] # all are rules
+    return [Rule((tuple(float(one) for one in values),))]  # pyright: ignore[reportArgumentType]
