@@ -29,8 +29,8 @@ from lm_merge.spaces.adapters.merged_updates import MergedUpdates
 from lm_merge.spaces.adapters.methods import get_adapter_method
 from lm_merge.spaces.adapters.options import read_options
 from lm_merge.spaces.adapters.transforms import read_steps
-from lm_merge.spaces.claim import HostClaim, unmerged
 from lm_merge.spaces.composed import amount_phrase, composed_name
+from lm_merge.spaces.host_lock import HostLock, unmerged
 
 Coefficients = Sequence[Rule] | Mapping[str, Row] | Row
 
@@ -93,7 +93,7 @@ class AdapterMerge:
             read, method, read_options(method, method_args), read_steps(transforms), keys
         )
         self.notes = self.updates.notes
-        self._claim = HostClaim(host, self)
+        self._lock = HostLock(host, self)
         self._modules = {key: native.get_submodule(key) for key in self.updates.keys}
         names = [name for name, _ in native.named_parameters(remove_duplicate=False)]
         self._depths = depths_of(self.updates.keys, names)
@@ -209,7 +209,7 @@ class AdapterMerge:
 
     @contextmanager
     def _attached(self, view: str) -> Iterator[None]:
-        with self._claim.held(view) as nested:
+        with self._lock.held(view) as nested:
             if nested:
                 yield
                 return
@@ -231,7 +231,7 @@ class AdapterMerge:
             yield replaced_tensors(*self._head_tensors(heads))
 
     def _is_held(self, view: str) -> bool:
-        return view in self._claim._views
+        return view in self._lock._views
 
     def _stack(self) -> dict[str, StackedUpdate]:
         """Every module's stacked factors: copies on the device, made when first needed."""
