@@ -17,7 +17,8 @@ from analyses.running.inputs import note_models
 from lm_merge.evaluation.replies import Reply, reply_in_batches
 from lm_merge.models import HookedLM
 from lm_merge.recipes import ModelSource, Recipe
-from lm_merge.runs.record import Run, config_hash, read_record, start_run
+from lm_merge.runs.lookup import find_runs
+from lm_merge.runs.record import Run, start_run
 from lm_merge.spaces import Composed, LatentMerge, LogitEnsemble
 
 FILE = "answers.jsonl"
@@ -83,8 +84,9 @@ def answers_of(
 def unfinished_rows(root: Path, config: AnswersConfig, since: datetime | None = None) -> list[dict]:
     """Whole batches that an earlier run of this configuration wrote down before it was stopped."""
     best: list[dict] = []
-    for path in root.glob(f"*-answers-{config_hash(config)}*/{FILE}"):
-        if since is not None and read_record(path.parent).started < since:
+    for folder, record in find_runs(root, "answers", config):
+        path = folder / FILE
+        if not path.exists() or (since is not None and record.started < since):
             continue
         lines = path.read_text(encoding="utf-8").split("\n")
         rows = [json.loads(line) for line in lines[:-1]]  # what follows the last \n is torn

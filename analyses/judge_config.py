@@ -20,7 +20,7 @@ from lm_merge.evaluation.judgebench import HUB_NAME, Pair, ReplayJudge, load_pai
 from lm_merge.evaluation.judges import EndpointJudge, EndpointSettings, Judge, JudgePrompt
 from lm_merge.evaluation.judges.estimate import judging_estimate
 from lm_merge.recipes import Recipe
-from lm_merge.runs.record import fingerprint
+from lm_merge.runs.identity import fingerprint
 
 JUDGES = ("endpoint", "system", "replay")
 

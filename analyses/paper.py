@@ -30,7 +30,8 @@ from analyses.running.inputs import source_name
 from figures import Section, latex_table, render_page
 from lm_merge.errors import one_line
 from lm_merge.recipes import Recipe
-from lm_merge.runs.record import Run, config_hash, start_run
+from lm_merge.runs.identity import config_hash
+from lm_merge.runs.record import Run, start_run
 
 TITLE = "Merging in the residual stream"
 INTRODUCTION = (

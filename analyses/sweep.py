@@ -52,7 +52,8 @@ from lm_merge.runs import (
     serially,
     sweep,
 )
-from lm_merge.runs.record import Run, config_hash
+from lm_merge.runs.identity import config_hash
+from lm_merge.runs.record import Run
 
 MAX_STATUS = 100
 

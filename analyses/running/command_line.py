@@ -20,7 +20,8 @@ from analyses.running.option_names import with_underscores
 from figures import save_figure
 from lm_merge.errors import one_line
 from lm_merge.errors import one_line_errors as one_line_errors  # offered here to every analysis
-from lm_merge.runs.record import Run, config_hash, find_finished, read_record, start_run
+from lm_merge.runs.lookup import find_finished
+from lm_merge.runs.record import Run, read_record, start_run
 
 ItemT = TypeVar("ItemT")
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
@@ -97,7 +98,7 @@ def finished_tables(
 
     since: only a run that started at or after it counts.
     """
-    folder = find_finished(root, analysis, config_hash(config))
+    folder = find_finished(root, analysis, config)
     if folder is None or (since is not None and read_record(folder).started < since):
         return None
     return folder, {path.stem: pd.read_parquet(path) for path in sorted(folder.glob("*.parquet"))}

@@ -7,7 +7,8 @@ from typing import Protocol
 from lm_merge.models import HookedLM
 from lm_merge.models.loading import resolve
 from lm_merge.recipes import Recipe, Source, as_source
-from lm_merge.runs.record import Run, fingerprint
+from lm_merge.runs.identity import fingerprint, hub_commit
+from lm_merge.runs.record import Run
 from lm_merge.spaces import LatentMerge, LogitEnsemble
 
 
@@ -36,17 +37,17 @@ def recipe_sources(recipe: Recipe) -> tuple[Source, ...]:
 
 
 def fingerprints(recipe: Recipe, *files: Path | None) -> dict[str, str | None]:
-    """Fingerprint of every model folder that a recipe names and of further files; None for hub names."""
+    """`origin_of_source` of every model that a recipe names, and fingerprints of further files."""
     return fingerprints_of(recipe_sources(recipe), *files)
 
 
 def fingerprints_of(sources: Iterable[Source], *files: Path | None) -> dict[str, str | None]:
-    """Fingerprint of every model folder and file; None for hub names."""
+    """`origin_of_source` of every model, and the fingerprint of every file."""
     found: dict[str, str | None] = {}
     for source in map(as_source, sources):
         folder = resolve(source.model)
         name = source_name(source.model_copy(update={"model": str(Path(folder))}))
-        found[name] = fingerprint(Path(folder))
+        found[name] = origin_of_source(source)
     return found | {str(file): fingerprint(file) for file in files if file is not None}
 
 
@@ -65,8 +66,10 @@ def origins_of(models: Iterable[HookedLM]) -> dict[str, str | None]:
 
 
 def origin_of_source(source: Source) -> str | None:
-    """Fingerprint of a model's files; None for a hub name."""
-    return fingerprint(Path(resolve(as_source(source).model)))
+    """Fingerprint of a model's files, or the commit of a hub name; None where neither is known."""
+    given = as_source(source)
+    folder = resolve(given.model)
+    return fingerprint(Path(folder)) or hub_commit(folder, given.revision)
 
 
 def note_models(

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
-from lm_merge.runs.record import Run, find_finished, read_record, start_run
+from lm_merge.runs.lookup import find_finished
+from lm_merge.runs.record import Run, read_record, start_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +39,7 @@ class Cell:
 
     def finished(self) -> Path | None:
         """Folder of this cell's finished run, or None."""
-        folder = find_finished(self.root, self.analysis, self.key)
+        folder = find_finished(self.root, self.analysis, self.config)
         if folder is None or self.since is None or read_record(folder).started >= self.since:
             return folder
         return None

@@ -10,33 +10,26 @@ atomically, so that it is whole at every moment. A process that is killed leaves
 Nothing here reads environment variables into a record.
 """
 
-import hashlib
-import json
 import os
-import platform
 import re
-import subprocess
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from lm_merge.runs.identity import code_version, config_hash
+from lm_merge.runs.source_state import SOURCE_TREE, package_versions, source_state
 from lm_merge.runs.summary import SUMMARY_FILE, summary_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
 RECORD_FILE = "record.json"
-PACKAGES = ("lm-merge", "numpy", "torch", "transformer-lens", "transformers")
-SOURCE_TREE = Path(__file__).resolve().parents[2]
 NAME = re.compile(r"[A-Za-z0-9_]+(-[A-Za-z0-9_]+)*")
-N_HASH_DIGITS = 12
-_ENDS = 2**20  # bytes read at either end of a file for its fingerprint
 
 
 class RunRecord(BaseModel):
@@ -50,10 +43,14 @@ class RunRecord(BaseModel):
     config_given: dict[str, Any] = Field(description="the settings that were given")
     config_resolved: dict[str, Any] = Field(description="all settings, defaults included")
     config_hash: str = Field(description="see `config_hash`")
+    code: str | None = Field(default=None, description="see `code_version`")
     commit: str | None = Field(description="commit of lm_merge's source tree; None outside git")
     dirty: bool | None = Field(description="whether that tree differs from the commit")
     versions: dict[str, str | None] = Field(description="package -> version; None if absent")
     models: dict[str, str | None] = Field(default={}, description="model -> revision")
+    needs: dict[str, str] = Field(
+        default={}, description="runs that this one read: analysis and hash -> folder"
+    )
     datasets: dict[str, str | None] = Field(default={}, description="data set -> revision")
     device: str | None = Field(default=None, description="where it ran, for example cuda:0")
     dtype: str | None = Field(default=None, description="element type of the models")
@@ -64,7 +61,7 @@ class RunRecord(BaseModel):
     status: Literal["running", "finished", "failed"] = "running"
     error: str | None = Field(default=None, description="traceback of a failed run")
     files: tuple[str, ...] = Field(
-        default=(), description="what came out; relative to the record where it lies beside it"
+        default=(), description="what came out; relative to the record where it lies next to it"
     )
 
 
@@ -120,7 +117,7 @@ class Run:
             raise ValueError(
                 f"the index {labels} of table {name!r} would be lost: call reset_index() first"
             )
-        parquet = self.folder / f"{_checked(name, 'name')}.parquet"
+        parquet = self.folder / f"{checked_name(name, 'name')}.parquet"
         table.to_parquet(parquet, index=False)
         table.to_csv(parquet.with_suffix(".csv"), index=False)
         self.add_file(parquet)
@@ -152,21 +149,25 @@ def start_run(
     *,
     root: Path = Path("runs"),
     config_given: Mapping[str, Any] | None = None,
+    needs: Sequence[Path] = (),
 ) -> Iterator[Run]:
     """Open a run in a new folder under `root`; on leaving, say how it ended.
 
     `config_given` defaults to the fields of `config` that were set; a caller whose parser sets
-    them all passes what its user wrote. An exception is recorded with its traceback and raised on.
+    them all passes what its user wrote. `needs`: folders of finished runs that this one reads. An
+    exception is recorded with its traceback and raised on.
     """
     record = RunRecord(
-        analysis=_checked(analysis, "analysis"),
+        analysis=checked_name(analysis, "analysis"),
         config_given=config.model_dump(mode="json", exclude_unset=True)
         if config_given is None
         else dict(config_given),
         config_resolved=config.model_dump(mode="json"),
         config_hash=config_hash(config),
-        **_source_state(SOURCE_TREE),
-        versions=_versions(),
+        code=code_version(type(config)),
+        needs={run_id(read_record(folder)): folder.name for folder in needs},
+        **source_state(SOURCE_TREE),
+        versions=package_versions(),
         started=datetime.now(UTC),
     )
     run = Run(_new_folder(root, record), record)
@@ -178,33 +179,9 @@ def start_run(
     run._close("finished", None)
 
 
-def config_hash(config: BaseModel) -> str:
-    """First 12 hexadecimal digits of the SHA-256 of the resolved config as canonical JSON.
-
-    Sets have no order to hash: a config holds tuples instead.
-    """
-    canonical = json.dumps(config.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:N_HASH_DIGITS]
-
-
-def fingerprint(path: Path) -> str | None:
-    """Short digest of a file, or of the files of a folder, by names, sizes, first and last bytes.
-
-    Reads a megabyte at either end of a file, so that large weights cost nothing. None where nothing
-    is there (a hub name).
-    """
-    if not path.exists():
-        return None
-    digest = hashlib.sha256()
-    files = [path] if path.is_file() else sorted(one for one in path.rglob("*") if one.is_file())
-    for file in files:
-        size = file.stat().st_size
-        digest.update(f"{file.name if file == path else file.relative_to(path)} {size}\n".encode())
-        with file.open("rb") as content:
-            digest.update(content.read(_ENDS))
-            content.seek(max(0, size - _ENDS))
-            digest.update(content.read(_ENDS))
-    return digest.hexdigest()[:N_HASH_DIGITS]
+def run_id(record: RunRecord) -> str:
+    """What a run computed, for example similarity-d31db40693cd."""
+    return f"{record.analysis}-{record.config_hash}"
 
 
 def read_record(folder: Path) -> RunRecord:
@@ -212,26 +189,8 @@ def read_record(folder: Path) -> RunRecord:
     return RunRecord.model_validate_json((folder / RECORD_FILE).read_bytes())
 
 
-def find_finished(root: Path, analysis: str, config_hash: str) -> Path | None:
-    """Folder of the latest finished run with this analysis and config, or None.
-
-    Passed over: records that cannot be read, and runs of which a listed file is gone.
-    """
-    pattern = f"*-{_checked(analysis, 'analysis')}-{_checked(config_hash, 'config_hash')}*"
-    found: list[tuple[datetime, Path]] = []
-    for folder in root.glob(pattern):
-        try:
-            record = read_record(folder)
-        except (OSError, ValidationError):
-            continue
-        same = (record.analysis, record.config_hash) == (analysis, config_hash)
-        whole = all((folder / name).exists() for name in record.files)
-        if record.status == "finished" and same and whole:
-            found.append((record.started, folder))
-    return max(found)[1] if found else None
-
-
-def _checked(name: str, argument: str) -> str:
+def checked_name(name: str, argument: str) -> str:
+    """The name, if it can be part of a folder's name."""
     if not NAME.fullmatch(name):
         raise ValueError(f"{argument}={name!r}: only letters, digits, _ and single - between them")
     return name
@@ -261,40 +220,3 @@ def _replace(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(draft, path)
-
-
-def _versions() -> dict[str, str | None]:
-    versions: dict[str, str | None] = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = None
-    return versions
-
-
-def _source_state(tree: Path) -> dict[str, Any]:
-    """Commit and dirty flag of `tree`; None where it is not itself a git checkout.
-
-    An installed copy may lie inside some other project's repository: that commit is not ours.
-    """
-    unknown = {"commit": None, "dirty": None}
-    top = _git(tree, "rev-parse", "--show-toplevel")
-    if top is None or Path(top).resolve() != tree.resolve():
-        return unknown
-    commit = _git(tree, "rev-parse", "--verify", "--quiet", "HEAD")
-    changes = _git(tree, "status", "--porcelain")
-    if commit is None or changes is None:
-        return unknown
-    return {"commit": commit, "dirty": bool(changes)}
-
-
-def _git(tree: Path, *arguments: str) -> str | None:
-    # inside a git hook, variables such as GIT_DIR point at another repository
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    command = ["git", "--no-optional-locks", "-C", str(tree), *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    except FileNotFoundError:  # git is not installed
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None

@@ -17,7 +17,8 @@ from lm_merge.runs.cells import (
     Tables,
     serially,
 )
-from lm_merge.runs.record import config_hash, find_finished, read_record
+from lm_merge.runs.identity import config_hash
+from lm_merge.runs.record import checked_name, read_record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,7 +52,7 @@ def sweep(
         raise ValueError(f"retries={retries}: give 0 or more")
     keys = [config_hash(config) for config in configs]
     _check_keys(keys)
-    find_finished(root, analysis, keys[0])  # refuses a name that could not be a folder's
+    checked_name(analysis, "analysis")
     root = root.absolute()
     (root / LOCKS).mkdir(parents=True, exist_ok=True)
     since = datetime.now(UTC) if fresh else None

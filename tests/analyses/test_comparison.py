@@ -17,7 +17,8 @@ from analyses.comparison import systems as comparison_systems
 from analyses.comparison.systems import default_systems, opposed, sources_of
 from analyses.comparison.tables import tables_of
 from lm_merge.recipes import ModelSource
-from lm_merge.runs.record import config_hash, read_record, start_run
+from lm_merge.runs.identity import config_hash
+from lm_merge.runs.record import read_record, start_run
 
 compose_module = import_module("lm_merge.spaces.compose")
 MERGE = {

@@ -14,7 +14,8 @@ from analyses import ANALYSES, similarity, sweep
 from analyses.running.listing import listing
 from lm_merge import cli
 from lm_merge.runs import CellOutcome
-from lm_merge.runs.record import config_hash, read_record
+from lm_merge.runs.identity import config_hash
+from lm_merge.runs.record import read_record
 
 PROJECT = Path(__file__).parents[2]
 BASE = {"n_prompts": 4, "alphas": [0.5], "layers": [3], "beside": []}

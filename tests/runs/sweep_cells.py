@@ -13,7 +13,8 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from lm_merge.runs import grid, sweep
-from lm_merge.runs.record import Run, config_hash, read_record
+from lm_merge.runs.identity import code_version, config_hash
+from lm_merge.runs.record import Run, read_record
 
 
 class Settings(BaseModel):
@@ -119,6 +120,7 @@ def sweep_in_child(connection: Any, folder: Path, n: int, function: Any, stop_at
                 os.kill(os.getpid(), signal.SIGKILL)
 
     settings = configs(folder, n)
+    code_version(Settings)  # reads files once a process, before those of the sweep are counted
     sys.addaudithook(kill)
     connection.send("ready")
     outcomes = sweep("similarity", settings, function, root=folder / "runs")

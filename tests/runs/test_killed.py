@@ -13,7 +13,8 @@ from sweep_cells import configs, finished, keys, sweep_in_child, traced
 
 from lm_merge.runs import sweep
 from lm_merge.runs.cells import LOCKS
-from lm_merge.runs.record import find_finished, read_record, start_run
+from lm_merge.runs.lookup import find_finished
+from lm_merge.runs.record import read_record, start_run
 
 PATIENCE_S = 60
 
@@ -67,8 +68,8 @@ def assert_whole(folder: Path, n: int) -> None:
     """Every cell is finished exactly once, and was not begun again after that."""
     settings = configs(folder, n)
     assert finished(folder / "runs") == Counter(keys(settings))
-    for config, key in zip(settings, keys(settings), strict=True):
-        done = find_finished(folder / "runs", "similarity", key)
+    for config in settings:
+        done = find_finished(folder / "runs", "similarity", config)
         assert done is not None
         end = read_record(done).finished
         assert end is not None

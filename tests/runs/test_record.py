@@ -1,7 +1,6 @@
 """Records: whole at every moment, honest about how a run ended, found again by their config."""
 
 import json
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC
 from pathlib import Path
@@ -13,7 +12,10 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 
 from lm_merge.runs import record as records
-from lm_merge.runs.record import config_hash, find_finished, fingerprint, read_record, start_run
+from lm_merge.runs.identity import config_hash
+from lm_merge.runs.lookup import find_finished
+from lm_merge.runs.record import read_record, start_run
+from lm_merge.runs.source_state import PACKAGES
 
 
 class Settings(BaseModel):
@@ -42,7 +44,7 @@ def test_a_run_says_running_then_finished_with_all_it_was(tmp_path):
     assert (record.device, record.dtype, record.seeds) == ("cpu", "float32", (0, 1))
     assert (record.models, record.datasets) == ({"tiny-instruct": None}, {"judgebench": "abc"})
     assert record.notes == ("accepted: rope",)
-    assert set(record.versions) == {"python", *records.PACKAGES}
+    assert set(record.versions) == {"python", *PACKAGES}
     assert record.versions["numpy"] == np.__version__
     assert record.finished is not None
     assert record.started <= record.finished
@@ -130,7 +132,7 @@ def test_an_analysis_name_stays_inside_the_root(tmp_path):
     ):
         pass
     with pytest.raises(ValueError, match="analysis="):
-        find_finished(tmp_path, "*", "0")
+        find_finished(tmp_path, "*", Settings())
 
 
 def test_runs_of_one_config_in_one_second_do_not_collide(tmp_path):
@@ -144,16 +146,6 @@ def test_runs_of_one_config_in_one_second_do_not_collide(tmp_path):
     assert {read_record(folder).status for folder in folders} == {"finished"}
 
 
-def test_the_hash_depends_on_the_resolved_config_alone():
-    assert config_hash(Settings()) == config_hash(Settings(alpha=0.5))
-    assert config_hash(Settings(layers={1: 0.5, 2: 0.5})) == config_hash(
-        Settings(layers={2: 0.5, 1: 0.5})
-    )
-    assert config_hash(Settings()) != config_hash(Settings(alpha=0.25))
-    # sha256 of {"alpha":0.5,"layers":{"3":0.5},"out":"somewhere"}, by the sha256sum command
-    assert config_hash(Settings()) == "d31db40693cd"
-
-
 def test_an_infinite_setting_is_still_told_in_strict_json(tmp_path):
     with start_run("similarity", Settings(alpha=float("inf")), root=tmp_path) as run:
         pass
@@ -163,95 +155,8 @@ def test_an_infinite_setting_is_still_told_in_strict_json(tmp_path):
     assert read_record(run.folder).status == "finished"
 
 
-def test_find_finished_returns_the_latest_finished_run(tmp_path):
-    digest = config_hash(Settings())
-    assert find_finished(tmp_path / "absent", "similarity", digest) is None
-    with (
-        pytest.raises(ValueError, match="layer 31"),
-        start_run("similarity", Settings(), root=tmp_path),
-    ):
-        raise ValueError("layer 31")
-    assert find_finished(tmp_path, "similarity", digest) is None
-    folders = []
-    for _ in range(2):
-        with start_run("similarity", Settings(), root=tmp_path) as run:
-            assert find_finished(tmp_path, "similarity", digest) in [None, *folders]
-        folders.append(run.folder)
-    with start_run("similarity", Settings(alpha=0.1), root=tmp_path):
-        pass
-    with start_run("layerwise", Settings(), root=tmp_path):
-        pass
-    assert find_finished(tmp_path, "similarity", digest) == folders[-1]
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"{", b"\xff\xfe", b"[]", b'{"status": "finished"}', None]
-)
-def test_find_finished_passes_over_what_it_cannot_read(tmp_path, content):
-    with start_run("similarity", Settings(), root=tmp_path) as run:
-        pass
-    good, digest = run.folder, run.record.config_hash
-    bad = tmp_path / f"99991231T235959Z-similarity-{digest}"
-    bad.mkdir()
-    if content is not None:
-        (bad / "record.json").write_bytes(content)
-    assert find_finished(tmp_path, "similarity", digest) == good
-
-
-def test_find_finished_passes_over_a_run_of_which_a_file_is_gone(tmp_path):
-    with start_run("similarity", Settings(), root=tmp_path) as run:
-        table = run.save_table("similarity", TABLE)
-    assert find_finished(tmp_path, "similarity", run.record.config_hash) == run.folder
-    table.unlink()
-    assert find_finished(tmp_path, "similarity", run.record.config_hash) is None
-
-
 def test_no_environment_variable_reaches_the_record(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "not-for-the-record")
     with start_run("similarity", Settings(), root=tmp_path) as run:
         pass
     assert "not-for-the-record" not in (run.folder / "record.json").read_text()
-
-
-def git(tree: Path, *arguments: str) -> str:
-    identity = ("-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false")
-    command = ["git", "-C", str(tree), *identity, *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-
-def test_commit_and_dirty_flag_are_those_of_the_source_tree(tmp_path, monkeypatch):
-    unknown = {"commit": None, "dirty": None}
-    assert records._source_state(tmp_path) == unknown
-    git(tmp_path, "init", "-q")
-    assert records._source_state(tmp_path) == unknown  # no commit yet
-    (tmp_path / "a").write_text("a")
-    git(tmp_path, "add", "a")
-    git(tmp_path, "commit", "-qm", "a", "--no-verify")
-    head = git(tmp_path, "rev-parse", "HEAD")
-    assert records._source_state(tmp_path) == {"commit": head, "dirty": False}
-    (tmp_path / "a").write_text("b")
-    assert records._source_state(tmp_path) == {"commit": head, "dirty": True}
-    with monkeypatch.context() as patch:  # as inside a hook of another repository
-        patch.setenv("GIT_DIR", str(tmp_path / "other"))
-        assert records._source_state(tmp_path) == {"commit": head, "dirty": True}
-    (tmp_path / "site-packages").mkdir()  # installed into a folder of another project's repository
-    assert records._source_state(tmp_path / "site-packages") == unknown
-    monkeypatch.setenv("PATH", str(tmp_path))  # no git at all
-    assert records._source_state(tmp_path) == unknown
-
-
-def test_a_fingerprint_follows_content_names_and_nothing_else(tmp_path):
-    folder = tmp_path / "model"
-    folder.mkdir()
-    (folder / "weights").write_bytes(b"a" * 10)
-    first = fingerprint(folder)
-    assert fingerprint(folder) == first
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    (copy / "weights").write_bytes(b"a" * 10)
-    assert fingerprint(copy) == first
-    (copy / "weights").write_bytes(b"a" * 9 + b"b")
-    assert fingerprint(copy) != first
-    (copy / "weights").rename(copy / "other")
-    assert fingerprint(copy) != first
-    assert fingerprint(tmp_path / "absent") is None

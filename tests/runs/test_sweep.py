@@ -18,8 +18,9 @@ from lm_merge.runs import (
     sweep,
     with_values,
 )
+from lm_merge.runs.identity import config_hash
 from lm_merge.runs.on_ray import check_satisfiable
-from lm_merge.runs.record import config_hash, read_record, start_run
+from lm_merge.runs.record import read_record, start_run
 
 
 def run(tmp_path, function=sweep_cells.computed, n: int = 4, **options):

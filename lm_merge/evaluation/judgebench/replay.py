@@ -7,7 +7,7 @@ from typing import Any
 from lm_merge.evaluation.judgebench.files import read_judged
 from lm_merge.evaluation.judgebench.schema import Judgment
 from lm_merge.evaluation.judges import Game, GameJudgment
-from lm_merge.runs.record import fingerprint
+from lm_merge.runs.identity import fingerprint
 
 
 class ReplayJudge:
