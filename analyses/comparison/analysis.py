@@ -60,10 +60,11 @@ def run(
         models = fingerprints_of(sources_of(config.named_systems()))
         record.update(models=models, seeds=config.seeds, notes=config_notes(config, 0))
     root = None if record is None else record.folder.parent
-    answers = all_answers(config, questions, root, since=since, quiet=quiet)
+    # made first: programs that cannot be isolated are refused before anything is generated
     with Marker(run_code=config.run_code) as marker:
+        answers = all_answers(config, questions, root, since=since, quiet=quiet)
         answers = mark(answers, questions, marker)
-        n_undecided = len(marker.checker.undecided)
+        n_undecided, isolation = len(marker.checker.undecided), marker.isolation
     if config.judge is None:
         tables, notes = tables_of(answers, config)
     else:
@@ -71,6 +72,8 @@ def run(
             judging = judging_of(config.judge, runs, since=since, quiet=quiet)
             tables, notes = tables_of(answers, config, judging)
     if record is not None:
+        if isolation is not None:
+            notes = (*notes, f"models' programs ran under {isolation}")
         record.update(notes=(*config_notes(config, n_undecided), *notes))
     return tables
 

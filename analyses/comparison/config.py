@@ -84,7 +84,8 @@ class ComparisonConfig(BaseModel):
     )
     run_code: bool = Field(
         default=False,
-        description="run models' programs, in a sandbox, against the public examples of a question",
+        description="run models' programs against the public examples of a question, isolated by "
+        "bubblewrap, which must be installed (Linux: apt-get install bubblewrap)",
     )
     device: str | None = Field(default=None, description="torch device; None: the CPU")
     dtype: str | None = Field(default=None, description="torch dtype; None: the checkpoint's")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from lm_merge.evaluation.answers import AnswerKey, is_right, reference_answer
 from lm_merge.evaluation.code_examples import Examples, passes_public_examples, public_examples
 from lm_merge.evaluation.judgebench import Pair
-from lm_merge.evaluation.sandbox import SandboxLimits
+from lm_merge.evaluation.sandbox import SandboxLimits, isolation_in_use
 from lm_merge.evaluation.symbolic import SymbolicChecker
 from lm_merge.evaluation.verifiable import question_set
 from lm_merge.zoo.tasks import final_answer
@@ -53,8 +53,9 @@ def judgebench_questions(pairs: Iterable[Pair]) -> list[KeyedQuestion]:
 class Marker:
     """Marks answers: 1 right, 0 wrong, NaN where there is no key.
 
-    run_code: run models' programs against the public examples, in a sandbox; else programming
-    questions have no mark.
+    run_code: run models' programs against the public examples, in isolation (`sandbox`); otherwise
+    programming questions have no mark. Raises SandboxUnavailable, before anything is marked, where
+    programs cannot be isolated. `isolation` describes the isolation in use; None without run_code.
 
         with Marker() as marker:
             marker.mark("so \\\\boxed{3}", question)
@@ -62,6 +63,7 @@ class Marker:
 
     def __init__(self, *, run_code: bool = False, limits: SandboxLimits | None = None) -> None:
         self.run_code, self.limits = run_code, limits
+        self.isolation = isolation_in_use() if run_code else None
         self.checker = SymbolicChecker()
 
     def __enter__(self) -> "Marker":

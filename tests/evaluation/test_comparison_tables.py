@@ -196,7 +196,7 @@ def test_judgments_on_file_are_not_asked_for_again(tmp_path):
     assert len(out.read_text().splitlines()) == 3
 
 
-def test_marks_by_kind_of_key():
+def test_marks_by_kind_of_key(isolated):
     with Marker() as marker:
         bundled = KeyedQuestion("12+34 = ?", "Math", "46")
         assert marker.mark("<think>2+4=6</think> 46", bundled) == 1
