@@ -2,6 +2,7 @@
 
 from pydantic import Field, field_validator
 
+from analyses.running.flat_recipe import FlatRecipe
 from lm_merge.operators.distributions import get_ensemble_method
 from lm_merge.operators.weight_methods import WEIGHT_METHODS, get_weight_method
 from lm_merge.recipes import Recipe, as_source
@@ -9,7 +10,7 @@ from lm_merge.spaces.weights.own_format import NAMES_OF_OTHER_SPACES
 from lm_merge.zoo.names import BUNDLED
 
 
-class ComparedRecipe(Recipe):
+class ComparedRecipe(FlatRecipe):
     """A recipe, several alphas to measure it at, and merges of whole models to set beside it."""
 
     alphas: tuple[float, ...] = Field(

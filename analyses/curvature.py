@@ -31,6 +31,7 @@ from analyses.running.command_line import (
     one_line_errors,
     progress,
 )
+from analyses.running.flat_recipe import FlatRecipe
 from analyses.running.inputs import fingerprints, note_models
 from analyses.running.text_choice import batches
 from figures import (
@@ -49,7 +50,7 @@ from lm_merge.spaces.latents import LatentMerge
 STRAIGHT = ("lerp", "regmean")
 
 
-class CurvatureConfig(Recipe):
+class CurvatureConfig(FlatRecipe):
     """A recipe, the blocks and alphas that stand in for its own, and the texts."""
 
     host: Source = Field(default="tiny-instruct", description="carries the forward pass")
@@ -138,7 +139,7 @@ def run(
 
 def compose_pair(config: CurvatureConfig) -> LatentMerge:
     """The pair as a merge at its first block and alpha, which the measurement does not depend on."""
-    given = {key: getattr(config, key) for key in Recipe.model_fields}
+    given = config.recipe_fields
     given["operator_args"] = {k: v for k, v in config.operator_args.items() if k != "lambda_reg"}
     given |= {"layers": tuple(config.layers) or (0,), "alpha": config.alphas[0]}
     return compose_latents(Recipe(**given), device=config.device, dtype=config.dtype)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from analyses import comparison, curvature, layerwise, similarity, spaces, tokens
 from analyses.running.command_line import Figure, Tables
+from analyses.running.flat_recipe import FlatRecipe
 from figures import interval_table
 from lm_merge.coefficients import alpha_from_lambda
 from lm_merge.recipes import Recipe
@@ -51,7 +52,9 @@ class Experiment:
 
 
 LATENT_OPERATORS = ("lerp", "slerp", "regmean")
-ALL_FIELDS = tuple(key for key in Recipe.model_fields if key != "data")  # which weights alone take
+ALL_FIELDS = tuple(
+    key for key in FlatRecipe.model_fields if key != "data"
+)  # which weights alone take
 MODELS = ("space", "host", "donors", "base", "donor_weights")
 HOW = ("positions", "donor_stream", "accept")
 

@@ -109,7 +109,7 @@ def grid_of(config: LayerwiseConfig, *, also: Sequence[int] = ()) -> LatentGrid:
 
     also: blocks beside the usual ones, where the configuration names none.
     """
-    given = {key: getattr(config, key) for key in Recipe.model_fields}
+    given = config.recipe_fields
     given["operator_args"] = {k: v for k, v in config.operator_args.items() if k != "lambda_reg"}
     with_base = [name for name in config.operators if needs_base(get_operator(name))]
     operator, *_ = [*with_base, *config.operators]  # where one needs the ancestor, it is loaded

@@ -204,7 +204,7 @@ class MeanPaths:
 
 def recipe_of(config: SimilarityConfig) -> Recipe:
     """The recipe in a configuration, at the first of its alphas."""
-    given = {key: getattr(config, key) for key in Recipe.model_fields}
+    given = config.recipe_fields
     # lambda_reg is another way to give alpha, which the alphas to measure stand in for
     given["operator_args"] = {k: v for k, v in config.operator_args.items() if k != "lambda_reg"}
     layers = None if config.layers is None else tuple(config.layers)

@@ -22,6 +22,7 @@ from analyses.running.command_line import (
     analysis_main,
     one_line_errors,
 )
+from analyses.running.flat_recipe import FlatRecipe
 from analyses.running.inputs import fingerprints, note_models
 from figures import plot_gate_by_token, plot_next_tokens, plot_token_probabilities
 from figures.token_text import visible
@@ -36,7 +37,7 @@ N_POINTS = 16  # of the segment at which the curvature is looked at
 NO_CURVATURE = (ValueError, NotImplementedError)  # as `curvature_table` says
 
 
-class TokensConfig(Recipe):
+class TokensConfig(FlatRecipe):
     """A recipe and one prompt; any recipe file for latents serves as `--config`."""
 
     host: Source = Field(default="tiny-instruct", description="carries the forward pass")
@@ -77,7 +78,7 @@ class TokensConfig(Recipe):
 
 def run(config: TokensConfig, record: Run | None = None) -> Tables:
     """Tables "tokens" (with the columns of `curvature_table`), "next_tokens", "gate": `token_tables`."""
-    recipe = Recipe(**{key: getattr(config, key) for key in Recipe.model_fields})
+    recipe = Recipe(**config.recipe_fields)
     merge = compose_latents(recipe, device=config.device, dtype=config.dtype)
     note_models(record, merge)
     prompt = merge.host.to_tokens(config.prompt, chat=config.chat).input_ids

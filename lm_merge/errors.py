@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from reprlib import Repr
 from typing import Any
 
 import yaml
@@ -16,6 +17,11 @@ USER_ERRORS = (
     ModuleNotFoundError,  # an extra that is not installed; the text names it
     yaml.YAMLError,
 )
+TYPES = ("str", "float", "bool", "int", "ModelSource", "constrained-str", "constrained-float")
+N_SHOWN = 5  # problems in one message
+SHORT = Repr()
+SHORT.maxlevel = 2
+SHORT.maxstring = SHORT.maxother = 100
 
 
 @contextmanager
@@ -31,17 +37,38 @@ def one_line_errors(prog: str) -> Iterator[None]:
 def one_line(error: Exception) -> str:
     """What an error says, without the frame that a library puts around it."""
     if isinstance(error, ValidationError):
-        return "; ".join(_problem(one) for one in error.errors())
+        return _problems(error)
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename}: {error.strerror[:1].lower()}{error.strerror[1:]}"
     return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
 
 
-def _problem(found: Any) -> str:
-    place = ".".join(map(str, found["loc"]))
+def _problems(error: ValidationError) -> str:
+    """What pydantic found, each place once: the types of a union are alternatives."""
+    found: dict[str, list[str]] = {}
+    for one in error.errors():
+        place, said = _problem(one)
+        if said not in found.setdefault(place, []):
+            found[place].append(said)
+    lines = [
+        place + ", or ".join([said[0], *(one.removeprefix("Input should be ") for one in said[1:])])
+        for place, said in found.items()
+    ]
+    more = [f"and {len(lines) - N_SHOWN} more"] if len(lines) > N_SHOWN else []
+    return "; ".join([*lines[:N_SHOWN], *more])
+
+
+def _problem(found: Any) -> tuple[str, str]:
+    """Place and value, without the names of types that were tried; and what is wrong there."""
+    first, *inner = found["loc"] or ("",)
+    place = ".".join(map(str, (first, *(one for one in inner if not _is_type(one)))))
     if found["type"] == "extra_forbidden":
-        return f"unknown key {place!r}; leave it out or correct its name"
+        return f"unknown key {place!r}; leave it out or correct its name", ""
     said = found["msg"].removeprefix("Value error, ")
     if found["type"] == "value_error" or not place:
-        return said
-    return f"{place}={found['input']!r}: {said}"
+        return said, ""
+    return f"{place}={SHORT.repr(found['input'])}: ", said
+
+
+def _is_type(part: str | int) -> bool:
+    return isinstance(part, str) and (part in TYPES or part.endswith("]"))

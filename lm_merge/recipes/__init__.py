@@ -1,5 +1,22 @@
-"""Merges as data: sources, one model a space, read and written as YAML."""
+"""Merges as data: sources, one class a space, read and written as YAML; see `recipe` for the design."""
 
-from lm_merge.recipes.recipe import ModelSource, Recipe, Source, Space, Tolerance, as_source
+from lm_merge.recipes.latents import LatentRecipe
+from lm_merge.recipes.logits import LogitRecipe
+from lm_merge.recipes.recipe import Recipe, Space, Tolerance
+from lm_merge.recipes.sources import ModelSource, Source, as_source
+from lm_merge.recipes.weights import WeightRecipe
+from lm_merge.recipes.yaml_files import read_mapping, read_value
 
-__all__ = ["ModelSource", "Recipe", "Source", "Space", "Tolerance", "as_source"]
+__all__ = [
+    "LatentRecipe",
+    "LogitRecipe",
+    "ModelSource",
+    "Recipe",
+    "Source",
+    "Space",
+    "Tolerance",
+    "WeightRecipe",
+    "as_source",
+    "read_mapping",
+    "read_value",
+]

@@ -1,171 +1,185 @@
-"""A merge as data: sources, space, operator and weights, in YAML."""
+"""What the recipes of all spaces share, and how a recipe gets the class of its space.
 
+`Recipe` is the base class of `LatentRecipe`, `WeightRecipe` and `LogitRecipe`, and stands for their
+union, discriminated by `space`:
+
+- `Recipe(...)`, `Recipe.load(file or content)` and `Recipe.model_validate(content)` give an object of
+  the class of its space; without `space` that is `LatentRecipe`. `isinstance(x, Recipe)` holds for all.
+- A pydantic field `recipe: Recipe` takes any of them, their content, or a .yaml file, and is
+  written with all fields of its space.
+- Fields of one space (layers, data, ...) are those of its class: `isinstance(recipe, LatentRecipe)`
+  narrows the type. A field of another space is dropped where it has its default there, so that files
+  with every field stay valid, is refused with any other value, and reads as that default.
+- `recipe.with_fields(alpha=0.3)` is a new recipe, checked again.
+
+A new space is a module of this package with its class, and one entry of `CLASSES`.
+"""
+
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_serializer, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    FiniteFloat,
+    GetCoreSchemaHandler,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import CoreSchema, core_schema
+
+from lm_merge.errors import one_line
+from lm_merge.recipes.sources import Source
+from lm_merge.recipes.yaml_files import read_mapping
 
 Space = Literal["latents", "weights", "logits"]
 Tolerance = Literal["rope", "norm_eps", "special_tokens", "sliding_window"]
 
-
-class ModelSource(BaseModel):
-    """Where a model comes from: a folder, a hub name or a bundled name, and how to load it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    model: str = Field(description="folder, hub name or bundled name")
-    revision: str | None = Field(default=None, description="hub branch, tag or commit")
-    dtype: str | None = Field(
-        default=None, description="torch dtype by name; None: the checkpoint's"
-    )
+RECIPE_SUFFIXES = (".yaml", ".yml")
+CLASSES = {  # space, which is also the module's name -> class
+    "latents": "LatentRecipe",
+    "weights": "WeightRecipe",
+    "logits": "LogitRecipe",
+}
 
 
-Source = str | ModelSource
+class Recipe(BaseModel, frozen=True, extra="forbid"):
+    """A merge as data: sources, space, operator and weights; unknown keys are refused.
 
-
-def as_source(source: Source) -> ModelSource:
-    """A source by name alone as a ModelSource; a ModelSource as it is."""
-    return ModelSource(model=source) if isinstance(source, str) else source
-
-
-class Recipe(BaseModel):
-    """A merge of models in one of three spaces; unknown keys are refused.
+    `Recipe(...)` makes the recipe of the space that `space` names: `LatentRecipe` (the default),
+    `WeightRecipe` or `LogitRecipe`. Each has further fields and its own checks.
 
     >>> recipe = Recipe(host="tiny-instruct", donors=("tiny-thinker",), layers=(3,), alpha=0.5)
-    >>> recipe.operator, recipe.space
-    ('slerp', 'latents')
+    >>> type(recipe).__name__, recipe.operator, recipe.space
+    ('LatentRecipe', 'slerp', 'latents')
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    space: Space = Field(default="latents", description="where the merge happens")
+    space: Space = Field(description="where the merge happens: latents, weights or logits")
     host: Source = Field(
         description="latents, logits: carries the forward pass and decodes; weights: the first model; "
         "everywhere its tokenizer, chat template and generation settings count"
     )
     donors: tuple[Source, ...] = Field(min_length=1, description="the other models")
-    base: Source | None = Field(
-        default=None,
-        description="latents, weights: common ancestor, where the operator needs one",
+    operator: str = Field(description="how the models are merged")
+    alpha: FiniteFloat | None = Field(
+        default=None, description="donors' total weight, 0 host .. 1 donor"
     )
-    operator: str = Field(
-        default="slerp",
-        description="latents, weights: the merge operator; logits: soft (unless given), mean, "
-        "majority or weighted_majority",
-    )
-    layers: dict[int, float] | tuple[int, ...] | None = Field(
-        default=None,
-        description="latents: blocks whose resid_post is merged, from 0: with an alpha each, or a list",
-    )
-    alpha: float | None = Field(
-        default=None,
-        description="donors' total weight, 0 host .. 1 donor; logits: None gives every model the same",
-    )
-    donor_weights: tuple[float, ...] | dict[int, tuple[float, ...]] | None = Field(
-        default=None,
-        description="the donors' parts of alpha, equal if None; latents: or block -> parts",
-    )
-    positions: Literal["all", "last"] = Field(
-        default="all",
-        description="latents: every token, or every token from the last prompt token on",
-    )
-    donor_stream: Literal["pure", "coupled"] = Field(
-        default="pure",
-        description="latents: whether donors go on from their own state or from the merged",
-    )
-    operator_args: dict[str, float | bool | str | list[float] | list[dict[str, Any]]] = Field(
-        default_factory=dict,
-        description="further arguments of the operator; weights: also lists, over blocks or filters",
-    )
-    data: Path | tuple[str, ...] | None = Field(
-        default=None,
-        description="weights: prompts of regmean and fisher, a text file with one a line, or the "
-        "prompts themselves",
+    operator_args: dict[str, FiniteFloat | bool | str] = Field(
+        default_factory=dict, description="further arguments of the operator"
     )
     accept: tuple[Tolerance, ...] = Field(
         default=(), description="differences between the models that are accepted"
     )
 
-    @field_serializer("data")
-    def _plain_data(self, data: Path | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
-        return str(data) if isinstance(data, Path) else data  # YAML knows no Path
+    if TYPE_CHECKING:  # each space has its own fields; those of others read as their defaults
+        base: Source | None = None
+        layers: dict[int, float] | tuple[int, ...] | None = None
+        donor_weights: tuple[float, ...] | dict[int, tuple[float, ...]] | None = None
+        positions: Literal["all", "last"] = "all"
+        donor_stream: Literal["pure", "coupled"] = "pure"
+        data: Path | tuple[str, ...] | None = None
+
+        def __init__(self, **fields: Any) -> None: ...
+
+    else:
+
+        def __getattr__(self, name: str) -> Any:
+            for other in _spaces_with(name):
+                return _default(other, name)
+            return super().__getattr__(name)
+
+    def __new__(cls, *_: Any, **fields: Any) -> Self:
+        """An object of the class of `fields["space"]`, where `Recipe` itself is called."""
+        kind: Any = _class_of(fields) if cls is Recipe else cls
+        return super().__new__(kind)
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: type[BaseModel], handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        if BaseModel not in cls.__bases__:  # a space's own class
+            return handler(source)
+        as_content = core_schema.plain_serializer_function_ser_schema(
+            lambda recipe, info: recipe.model_dump(mode=info.mode), info_arg=True
+        )
+        return core_schema.no_info_plain_validator_function(cls._of_field, serialization=as_content)
 
     @model_validator(mode="before")
     @classmethod
-    def _default_operator(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("space") == "logits" and "operator" not in given:
-            return {**given, "operator": "soft"}
-        return given
+    def _without_defaults_of_other_spaces(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        own = cls.model_fields["space"].default
+        foreign = [key for key in given if key not in cls.model_fields and _spaces_with(key)]
+        for key in foreign:
+            spaces = _spaces_with(key)
+            if given[key] not in (None, *(_default(one, key) for one in spaces)):
+                takers = " and ".join(repr(one.model_fields["space"].default) for one in spaces)
+                raise ValueError(
+                    f"{key}: only space {takers} takes this, not {own!r}; leave it out"
+                )
+        return {"space": own} | {key: one for key, one in given.items() if key not in foreign}
 
-    @model_validator(mode="after")
-    def _fields_of_the_space(self) -> "Recipe":
-        if self.space == "latents" and self.layers is None:
-            raise ValueError("layers is missing: space 'latents' needs the blocks to merge, from 0")
-        latents_only = {"layers": None, "positions": "all", "donor_stream": "pure"}
-        given = [key for key, unset in latents_only.items() if getattr(self, key) != unset]
-        if self.space != "latents" and given:
-            raise ValueError(
-                f"{', '.join(given)}: only space 'latents' takes this, not {self.space!r}; leave it out"
-            )
-        if self.space != "weights" and self.data is not None:
-            raise ValueError(
-                f"data: only space 'weights' takes this, not {self.space!r}; leave it out"
-            )
-        if self.space != "latents" and isinstance(self.donor_weights, dict):
-            raise ValueError(
-                f"donor_weights={self.donor_weights}: parts by block are for space 'latents'; give "
-                f"space {self.space!r} a list, one for each donor"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _fields_of_an_ensemble(self) -> "Recipe":
-        if self.space != "logits":
-            return self
-        if self.base is not None:
-            raise ValueError("base: space 'logits' needs no ancestor; leave it out")
-        if self.donor_weights is not None and self.alpha is None:
-            raise ValueError(
-                f"donor_weights={list(self.donor_weights)} are parts of alpha, which is missing; give "
-                "space 'logits' the donors' total weight as alpha"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _one_alpha(self) -> "Recipe":
-        if isinstance(self.layers, dict) and self.alpha is not None:
-            raise ValueError(
-                f"alpha={self.alpha} and layers={self.layers} both give the donors' weight; "
-                "give a list of layers with alpha, or layers with an alpha each"
-            )
-        return self
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Every model that the recipe names: host, donors, and the ancestor where there is one."""
+        return (self.host, *self.donors, *(() if self.base is None else (self.base,)))
 
     @classmethod
     def load(cls, source: "str | Path | dict[str, Any] | Recipe") -> "Recipe":
         """A recipe from a YAML file, a dict, or itself; reads data only, never code.
 
-        Raises ValueError that names the file for a file that is no YAML or holds no mapping.
+        Raises OSError or ValueError, with the name of the file and the place in it.
         """
         if isinstance(source, Recipe):
             return source
         if isinstance(source, dict):
-            return cls.model_validate(source)
+            return _class_of(source).model_validate(source)
+        content = read_mapping(source, "recipe")
         try:
-            content = yaml.safe_load(Path(source).read_text())
-        except yaml.YAMLError as error:
-            raise ValueError(
-                f"recipe {source} is no plain YAML: {' '.join(str(error).split())}"
-            ) from error
-        if not isinstance(content, dict):
-            raise ValueError(
-                f"recipe {source} holds {type(content).__name__}, not a mapping of keys"
-            )
-        return cls.model_validate(content)
+            return _class_of(content).model_validate(content)
+        except ValueError as error:
+            raise ValueError(f"recipe {source}: {one_line(error)}") from error
 
     def save(self, path: str | Path) -> Path:
         """Write as YAML; `Recipe.load` gives the same recipe back."""
         path = Path(path)
-        path.write_text(yaml.safe_dump(self.model_dump(), sort_keys=False))
+        content = yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True)
+        path.write_text(content, encoding="utf-8")
         return path
+
+    def with_fields(self, **fields: Any) -> "Recipe":
+        """The recipe with other values of some fields, checked as any recipe is."""
+        return Recipe.load({**self.model_dump(exclude_unset=True), **fields})
+
+    @classmethod
+    def _of_field(cls, given: Any) -> "Recipe":
+        """What a field `recipe: Recipe` takes; the errors of its content in one line."""
+        is_file = isinstance(given, str | Path) and Path(given).suffix in RECIPE_SUFFIXES
+        if not is_file and not isinstance(given, dict | Recipe):
+            raise ValueError("a recipe is a mapping of keys, or a file that ends in .yaml or .yml")
+        try:
+            return cls.load(given)
+        except (OSError, ValidationError) as error:
+            raise ValueError(one_line(error)) from error
+
+
+def _class_of(content: dict[str, Any]) -> type[Recipe]:
+    """The class of the space that a recipe's content names."""
+    space = content.get("space", "latents")
+    if not isinstance(space, str) or space not in CLASSES:
+        raise ValueError(f"space={space!r} is unknown; choose from {', '.join(CLASSES)}")
+    return getattr(import_module(f"lm_merge.recipes.{space}"), CLASSES[space])
+
+
+def _default(kind: type[Recipe], field: str) -> Any:
+    """What a field is where it was not given; None where it must be given."""
+    found = kind.model_fields[field]
+    return None if found.is_required() else found.get_default(call_default_factory=True)
+
+
+def _spaces_with(field: str) -> list[type[Recipe]]:
+    classes = [_class_of({"space": space}) for space in CLASSES]
+    return [one for one in classes if field in one.model_fields]

@@ -15,15 +15,14 @@ from lm_merge.models import HookedLM, load
 from lm_merge.models.loading import resolve
 from lm_merge.operators import get_operator
 from lm_merge.operators.distributions import UNWEIGHTED_METHODS, get_ensemble_method
-from lm_merge.recipes import ModelSource, Recipe, Source, as_source
+from lm_merge.recipes import LatentRecipe, LogitRecipe, ModelSource, Recipe, Source, as_source
+from lm_merge.recipes.recipe import RECIPE_SUFFIXES
 from lm_merge.spaces.composed import Composed, amount_phrase, composed_name
 from lm_merge.spaces.latents import LatentMerge, checked_settings
 from lm_merge.spaces.logits import LogitEnsemble, ensemble_weights, weights_from_alpha
 from lm_merge.spaces.weights import in_mergekit_format, merge_weights
 from lm_merge.spaces.weights.description import check_description
 from lm_merge.spaces.weights.merge import describe
-
-RECIPE_SUFFIXES = (".yaml", ".yml")
 
 
 @dataclass(frozen=True)
@@ -134,8 +133,7 @@ def system(
     return load(source, device=device, dtype=dtype)
 
 
-def _latents(recipe: Recipe, model: SourceLoader) -> LatentMerge:
-    assert recipe.layers is not None  # checked by the recipe
+def _latents(recipe: LatentRecipe, model: SourceLoader) -> LatentMerge:
     known = set(inspect.signature(get_operator(recipe.operator)).parameters)
     known -= {"states", "weights", "base"}
     _check_operator_args(
@@ -165,7 +163,7 @@ def _latents(recipe: Recipe, model: SourceLoader) -> LatentMerge:
     )
 
 
-def _logits(recipe: Recipe, model: SourceLoader) -> LogitEnsemble:
+def _logits(recipe: LogitRecipe, model: SourceLoader) -> LogitEnsemble:
     get_ensemble_method(recipe.operator)
     _check_operator_args(recipe, set())
     weights = _weights_of(recipe)
@@ -194,7 +192,7 @@ def _weights(recipe: str | Path | dict[str, Any] | Recipe, model: SourceLoader) 
     return merged
 
 
-def _weights_of(recipe: Recipe) -> tuple[float, ...] | None:
+def _weights_of(recipe: LogitRecipe) -> tuple[float, ...] | None:
     """A logits recipe's weights: (1 - alpha, alpha x parts); None, equal ones, without an alpha."""
     if recipe.alpha is None:
         return None
@@ -203,7 +201,6 @@ def _weights_of(recipe: Recipe) -> tuple[float, ...] | None:
             f"alpha={recipe.alpha}: operator {recipe.operator!r} of space 'logits' gives every model "
             "one vote; leave alpha out, or take 'weighted_majority'"
         )
-    assert not isinstance(recipe.donor_weights, dict)  # checked by the recipe
     weights = weights_from_alpha(recipe.alpha, recipe.donor_weights, len(recipe.donors))
     return ensemble_weights(weights, len(weights), recipe.operator)
 
@@ -218,7 +215,8 @@ def _check_operator_args(recipe: Recipe, known: set[str]) -> None:
         )
 
 
-COMPOSERS: dict[str, Callable[[Recipe, SourceLoader], LatentMerge | LogitEnsemble | HookedLM]] = {
+Composer = Callable[[Any, SourceLoader], LatentMerge | LogitEnsemble | HookedLM]
+COMPOSERS: dict[str, Composer] = {  # each takes the recipe of its space
     "latents": _latents,
     "logits": _logits,
     "weights": _weights,

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from lm_merge.operators.weight_methods import get_weight_method
-from lm_merge.recipes import ModelSource, Recipe
+from lm_merge.recipes import ModelSource, Recipe, WeightRecipe
 from lm_merge.spaces.weights.checkpoint import open_checkpoint
 from lm_merge.spaces.weights.description import Compat, Description, check_description
 from lm_merge.spaces.weights.execution import check_output, folder_when_done, write_tensors
@@ -122,7 +122,7 @@ def describe(
         found = () if prompts is None else read_prompts(prompts)
         return replace(from_mergekit(content, compat), prompts=found)
     given = Recipe.load(recipe)
-    if given.space != "weights":
+    if not isinstance(given, WeightRecipe):
         raise ValueError(
             f"space={given.space!r}: merging weights needs a recipe with space 'weights'"
         )

@@ -7,7 +7,7 @@ import yaml
 
 from lm_merge.coefficients.shares import donor_shares
 from lm_merge.operators.weight_methods import WEIGHT_METHODS, get_weight_method
-from lm_merge.recipes import ModelSource, Recipe, Source, as_source
+from lm_merge.recipes import ModelSource, Source, WeightRecipe, as_source
 from lm_merge.spaces.weights.description import Compat, Description, Slice, SliceSource
 from lm_merge.spaces.weights.prompts import read_prompts
 
@@ -16,7 +16,7 @@ WITHOUT_WEIGHTS = ("model_stock", "regmean", "fisher")
 
 
 def from_recipe(
-    recipe: Recipe,
+    recipe: WeightRecipe,
     compat: Compat | None = None,
     prompts: str | Path | Sequence[str] | None = None,
 ) -> Description:
@@ -33,8 +33,6 @@ def from_recipe(
     sources of one model and revision are one model. prompts stand for the recipe's data.
     """
     method = NAMES_OF_OTHER_SPACES.get(recipe.operator, recipe.operator)
-    if isinstance(recipe.donor_weights, dict):
-        raise ValueError("donor_weights by block are for space 'latents'; give one list")
     if "t" in recipe.operator_args and recipe.alpha is not None:
         raise ValueError("operator_args: t and alpha both give the donor's weight; leave one out")
     if recipe.accept:
@@ -65,7 +63,9 @@ def from_recipe(
     )
 
 
-def _sources(recipe: Recipe, method: str) -> tuple[tuple[SliceSource, ...], ModelSource | None]:
+def _sources(
+    recipe: WeightRecipe, method: str
+) -> tuple[tuple[SliceSource, ...], ModelSource | None]:
     """What is merged, with its weight, and the ancestor if the method itself reads one."""
     models = [_files(recipe.host), *map(_files, recipe.donors)]
     weights = _weights(recipe)
@@ -88,8 +88,7 @@ def _files(source: Source) -> ModelSource:
     return as_source(source).model_copy(update={"dtype": None})
 
 
-def _weights(recipe: Recipe) -> list[float]:
-    assert not isinstance(recipe.donor_weights, dict)  # checked above
+def _weights(recipe: WeightRecipe) -> list[float]:
     shares = donor_shares(recipe.donor_weights, len(recipe.donors))
     if recipe.alpha is None:
         if recipe.donor_weights is not None:
