@@ -13,12 +13,15 @@ from transformers import (
 )
 
 from lm_merge.models.bridging import native_of_bridge
+from lm_merge.models.checkpoint_files import ADAPTER, CONFIG, check_files
+from lm_merge.models.completeness import check_complete
 from lm_merge.models.hooked_lm import HookedLM, from_native
 from lm_merge.models.tokenizer_files import VOCABULARY_FILES
 from lm_merge.recipes import ModelSource, Source
 from lm_merge.zoo.names import BUNDLED
 
 FETCHING = ("cache_dir", "local_files_only", "subfolder", "token")  # the tokenizer's, too
+CHOOSING_FILES = ("gguf_file", "state_dict", "use_safetensors", "variant")  # not the usual files
 
 
 def load(
@@ -28,6 +31,7 @@ def load(
     dtype: str | torch.dtype | None = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
+    accept_missing: bool = False,
     **hf_arguments: Any,
 ) -> HookedLM:
     """Load a causal language model in both views.
@@ -36,12 +40,16 @@ def load(
         which is the only case in which anything is fetched.
     device: the CPU unless given (or `device_map` is); dtype: what the checkpoint's configuration
         asks for unless given. Neither depends on the machine.
+    accept_missing: go on with a checkpoint that lacks tensors of the model, which are then random, or
+        holds tensors that the model does not know, which are then left out.
     hf_arguments: go to `AutoModelForCausalLM.from_pretrained` (device_map, quantization_config, ...);
         token, cache_dir, local_files_only and subfolder to the tokenizer's, too.
 
     A folder without tokenizer files gives a model that takes token ids only. Raises OSError that
     lists the bundled names if nothing loads under the name (at once, without asking the hub, for one
-    that is nearly a bundled one); what is there and does not load raises transformers' own error.
+    that is nearly a bundled one). Raises ValueError or OSError that names the file or tensor for a
+    checkpoint that is damaged, incomplete or of another shape than its configuration; what is there and
+    does not load for another reason raises transformers' own error.
 
     >>> import lm_merge as lm
     >>> model = lm.load("tiny-instruct")
@@ -57,17 +65,12 @@ def load(
     source = resolve(name_or_path)
     common = {"revision": revision, "trust_remote_code": trust_remote_code}
     fetching = {name: hf_arguments[name] for name in FETCHING if name in hf_arguments}
-    try:
-        native: Any = AutoModelForCausalLM.from_pretrained(
-            source, dtype="auto" if kind is None else kind, **common, **hf_arguments
-        )
-    except (OSError, ValueError) as error:
-        if isinstance(error, ValueError) and "Unrecognized model" not in str(error):
-            raise  # something is there: the error says what is wrong with it
-        raise OSError(
-            f"{str(name_or_path)!r} is no folder with a model, no bundled name "
-            f"({', '.join(BUNDLED)}) and could not be had from the hub: {error}"
-        ) from error
+    native = _native(
+        source,
+        str(name_or_path),
+        accept_missing,
+        {"dtype": "auto" if kind is None else kind, **common, **hf_arguments},
+    )
     if device is not None:
         native = native.to(device)
     tokenizer = None
@@ -79,6 +82,36 @@ def load(
         asked = None if dtype is None else str(dtype).removeprefix("torch.")
         origin = ModelSource(model=given, revision=revision, dtype=asked)
     return from_native(native.eval(), tokenizer, name, source=origin)
+
+
+def _native(source: str, name: str, accept_missing: bool, arguments: dict[str, Any]) -> Any:
+    """The model by transformers, its files checked first and its tensors counted afterwards."""
+    folder = Path(source, arguments.get("subfolder", ""))
+    shapes = not arguments.get("ignore_mismatched_sizes", False)
+    own = {"ignore_mismatched_sizes": True, "output_loading_info": True}  # refused below, by name
+    reader: Any = AutoModelForCausalLM
+    try:
+        if _is_model(folder) and not any(one in arguments for one in CHOOSING_FILES):
+            check_files(folder, name)
+        native, account = reader.from_pretrained(source, **{**arguments, **own})
+    except (OSError, ValueError) as error:
+        if isinstance(error, ValueError) and "Unrecognized model" not in str(error):
+            raise  # something is there: the error says what is wrong with it
+        known = f"{name!r} is no folder with a model, no bundled name ({', '.join(BUNDLED)})"
+        hub = "" if folder.is_dir() else " and could not be had from the hub"
+        raise OSError(f"{known}{hub}: {error}") from error
+    if not accept_missing:
+        try:
+            check_complete(account, name, type(native).__name__, shapes=shapes)
+        except ValueError as error:
+            raise ValueError(
+                f"{error}, or pass accept_missing=True to go on all the same"
+            ) from None
+    return native
+
+
+def _is_model(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in (CONFIG, ADAPTER))
 
 
 def wrap(model: Any, tokenizer: PreTrainedTokenizerBase | None = None) -> HookedLM:
@@ -120,7 +153,7 @@ def resolve(name_or_path: str | Path) -> str:
         return text
     if text in BUNDLED:
         return str(BUNDLED[text].path)
-    near = get_close_matches(text, BUNDLED, n=1, cutoff=0.75)
+    near = [] if "/" in text else get_close_matches(text, BUNDLED, n=1, cutoff=0.75)
     if near:
         raise OSError(
             f"{text!r} is no folder and no bundled name; did you mean {near[0]!r}? "

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from lm_merge.spaces.weights.checkpoint import DTYPES, INDEX, SINGLE
+from lm_merge.models.checkpoint_files import INDEX, SINGLE
+from lm_merge.spaces.weights.checkpoint import DTYPES
 
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 

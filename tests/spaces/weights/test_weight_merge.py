@@ -17,7 +17,7 @@ import lm_merge as lm
 from lm_merge.operators import slerp
 from lm_merge.spaces.weights import make_weight_plan
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 CASES = yaml.safe_load((GOLDEN / "cases.yaml").read_text())
 PEER = load_file(GOLDEN / "peer.safetensors")
 # the peer takes cosines of rows of four values in float32; a sum in float64 gives ours
@@ -269,7 +269,7 @@ def test_passthrough_cuts_the_lists_of_the_configuration_with_the_blocks(tmp_pat
 
 
 def test_the_merge_of_the_bundled_trio_speaks(tmp_path):
-    merged = lm.compose(Path(__file__).parents[2] / "recipes/bundled_weights_ties.yaml")
+    merged = lm.compose(Path(__file__).parents[3] / "recipes/bundled_weights_ties.yaml")
     reply = merged.generate("What is the capital of Norway?", chat=True, max_new_tokens=16)
     assert isinstance(reply, str)
     assert reply

@@ -160,12 +160,14 @@ def test_damaged_files_are_named(pair, tmp_path):
 
 @pytest.mark.parametrize("shard", ["../first/model.safetensors", "/etc/passwd", "..", 3])
 def test_shards_do_not_lead_out_of_the_folder(shard, pair, tmp_path):
+    (tmp_path / "second" / "model.safetensors").unlink()
     index = {"weight_map": {"model.norm.weight": shard}}
     (tmp_path / "second" / "model.safetensors.index.json").write_text(json.dumps(index))
     refused(pair, tmp_path, "is no plain file name")
 
 
 def test_an_absent_shard_is_named(pair, tmp_path):
+    (tmp_path / "second" / "model.safetensors").unlink()
     index = {"weight_map": {"model.norm.weight": "model-1.safetensors"}}
     (tmp_path / "second" / "model.safetensors.index.json").write_text(json.dumps(index))
     refused(pair, tmp_path, "model-1.safetensors, named in")
