@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from jsonargparse import auto_cli
 from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
 from torch.utils.data import Dataset
 from transformers import (
     AutoModelForCausalLM,
@@ -156,11 +157,25 @@ def train(bundled: BundledModel, config: BuildConfig, out: Path, work: Path) -> 
         model = fresh_model()
     else:
         model = AutoModelForCausalLM.from_pretrained(out / bundled.ancestor, dtype=torch.float32)
-    tokenizer.padding_side = "right"
     questions = training_questions(bundled, config.n_examples, config.seed)
-    examples = ChatExamples(tokenizer, questions, bundled.thinks, config.batch)
+    fit(model, tokenizer, questions, bundled.thinks, config, work / bundled.name)
+    save(model, tokenizer, out / bundled.name)
+    return out / bundled.name
+
+
+def fit(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    questions: list[Question],
+    thinks: bool,
+    config: BuildConfig,
+    work: Path,
+) -> None:
+    """Train a model on questions, in place; an interrupted run goes on from checkpoints in `work`."""
+    tokenizer.padding_side = "right"
+    examples = ChatExamples(tokenizer, questions, thinks, config.batch)
     arguments = TrainingArguments(
-        output_dir=str(work / bundled.name),
+        output_dir=str(work),
         num_train_epochs=1,
         per_device_train_batch_size=config.batch // MICRO_BATCHES,
         gradient_accumulation_steps=MICRO_BATCHES,
@@ -182,11 +197,9 @@ def train(bundled: BundledModel, config: BuildConfig, out: Path, work: Path) -> 
         train_dataset=examples,
         data_collator=DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=IGNORED_LABEL),
     )
-    started = (work / bundled.name).is_dir() and get_last_checkpoint(str(work / bundled.name))
+    started = work.is_dir() and get_last_checkpoint(str(work))
     trainer.train(resume_from_checkpoint=started or None)
     tokenizer.padding_side = "left"
-    save(model, tokenizer, out / bundled.name)
-    return out / bundled.name
 
 
 def measure(out: Path, n: int = 200) -> pd.DataFrame:

@@ -22,7 +22,7 @@ from lm_merge.spaces.adapters.attached import (
     replaced_tensors,
 )
 from lm_merge.spaces.adapters.depths import depths_of
-from lm_merge.spaces.adapters.heads import check_policy, merged_heads
+from lm_merge.spaces.adapters.heads import HeadPolicy, Heads, check_policy, merged_heads
 from lm_merge.spaces.adapters.hooked_modules import modules_in_hooked_view
 from lm_merge.spaces.adapters.keys import KeyMode
 from lm_merge.spaces.adapters.merged_updates import MergedUpdates
@@ -70,7 +70,7 @@ class AdapterMerge:
         donor_weights: Sequence[float] | None = None,
         coefficients: Coefficients | None = None,
         keys: KeyMode = "union",
-        heads: str = "keep",
+        heads: HeadPolicy = "keep",
         transforms: Sequence[str | Mapping[str, Any]] = (),
         **method_args: Any,
     ) -> None:
@@ -226,9 +226,31 @@ class AdapterMerge:
             yield hooked_updates(modules, self._stack())
         elif view == "native" or not self._is_held("native"):
             yield replaced_tensors(self._parameters(self._modules), self._dense_weights())
-        heads = merged_heads(self.adapters, self.heads, self._head_parts(), self.head)  # pyright: ignore[reportArgumentType] # checked
+        heads = self.head_values()
         if heads and (view == "native" or not self._is_held("native")):
             yield replaced_tensors(*self._head_tensors(heads))
+
+    def module(self, key: str) -> nn.Module:
+        """The host's module that an update belongs to."""
+        return self._modules[key]
+
+    def head_values(self) -> Heads:
+        """The heads that replace the host's; empty where no adapter trained a module whole."""
+        return merged_heads(self.adapters, self.heads, self._head_parts(), self.head)
+
+    @contextmanager
+    def weights_in_place(self) -> Iterator[None]:
+        """Inside, the host's own weights hold the merged updates, so that it can be saved as a model."""
+        with self._lock.held("native") as nested, ExitStack() as stack:
+            if nested:
+                raise RuntimeError("leave the merge's hooks before its weights are written")
+            stack.enter_context(
+                replaced_tensors(self._parameters(self._modules), self._dense_weights())
+            )
+            heads = self.head_values()
+            if heads:
+                stack.enter_context(replaced_tensors(*self._head_tensors(heads)))
+            yield
 
     def _is_held(self, view: str) -> bool:
         return view in self._lock._views

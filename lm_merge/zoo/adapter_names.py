@@ -1,0 +1,27 @@
+"""The bundled adapters of tiny-instruct: names, folders, and what each was taught."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+ADAPTERS = Path(__file__).parent / "adapters"
+ADAPTER_BASE = "tiny-instruct"
+
+
+@dataclass(frozen=True)
+class BundledAdapter:
+    """A bundled adapter: the one skill it was taught, and whether it thinks before it answers."""
+
+    name: str
+    thinks: bool
+
+    @property
+    def path(self) -> Path:
+        """Folder of the adapter, in PEFT's format."""
+        return ADAPTERS / self.name
+
+
+BUNDLED_ADAPTERS: dict[str, BundledAdapter] = {
+    "sums": BundledAdapter("sums", thinks=True),
+    "differences": BundledAdapter("differences", thinks=True),
+    "two_step_programs": BundledAdapter("two_step_programs", thinks=False),
+}
