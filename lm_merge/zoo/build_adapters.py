@@ -14,8 +14,6 @@ from jsonargparse import auto_cli
 from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
 from lm_merge.generation import generate, prepare
-from lm_merge.models.adapters import read_adapter
-from lm_merge.models.adapters.running import with_adapter
 from lm_merge.zoo.adapter_names import ADAPTER_BASE, ADAPTERS, BUNDLED_ADAPTERS, BundledAdapter
 from lm_merge.zoo.build import BuildConfig, fit
 from lm_merge.zoo.names import ACCURACY_FILE, BUNDLED
@@ -64,12 +62,15 @@ def measure(out: Path, n: int = 200) -> pd.DataFrame:
     Columns: adapter ("none" for the base), skill, trained (the skill the adapter was taught),
     accuracy_frac, n.
     """
+    from peft import PeftModel
+
     base = BUNDLED[ADAPTER_BASE].path
     tokenizer: Any = AutoTokenizer.from_pretrained(base)
-    native = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     rows = []
     for name in ("none", *BUNDLED_ADAPTERS):
-        model = native if name == "none" else with_adapter(native, read_adapter(out / name))
+        model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+        if name != "none":
+            model = PeftModel.from_pretrained(model, str(out / name)).merge_and_unload()
 
         def answer(prompts: list[str], model: Any = model) -> list[str]:
             encoded = prepare(tokenizer, prompts, ADAPTER_BASE, chat=True)
