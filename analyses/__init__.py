@@ -1,5 +1,7 @@
 """One question each: `python -m analyses.<name>`; `python -m analyses` lists them."""
 
+import lm_merge  # noqa: F401 # before torch: how threads wait is read when torch is imported
+
 ANALYSES = {
     "comparison": "analyses.comparison",
     "curvature": "analyses.curvature",

@@ -26,10 +26,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, computed_field
+from pydantic import BaseModel, ConfigDict, Field, computed_field
 from rich.console import Console
 from rich.progress import Progress
-from transformers.utils.logging import disable_progress_bar
 
 from analyses import ANALYSES
 from analyses.running.command_line import (
@@ -41,6 +40,8 @@ from analyses.running.command_line import (
     parse_config,
     run_recorded,
 )
+from analyses.running.loading_bars import without_loading_bars
+from analyses.sweep_options import Execution
 from lm_merge.runs import (
     CellOutcome,
     Executor,
@@ -77,18 +78,6 @@ class SweepConfig(BaseModel):
     def cells(self) -> tuple[str, ...]:
         """Hash of every cell's configuration, so that changed inputs make another sweep."""
         return tuple(config_hash(config) for config in configs_of(self))
-
-
-class Execution(BaseModel):
-    """How the cells are run; no part of what is computed."""
-
-    ray: bool = Field(default=False, description="run cells side by side on a local Ray cluster")
-    ray_address: str | None = Field(
-        default=None, description="of a running Ray cluster to use instead, for example auto"
-    )
-    cpus: float | None = Field(default=None, description="CPUs that a cell holds on Ray; None: 1")
-    gpus: float | None = Field(default=None, description="GPUs that a cell holds on Ray; None: 0")
-    retries: NonNegativeInt = Field(default=0, description="further attempts at a failing cell")
 
 
 class SweepOptions(SweepConfig, Execution, OutputOptions):
@@ -175,7 +164,7 @@ def executor_of(options: Execution) -> AbstractContextManager[Executor]:
 def execute(options: SweepOptions, given: dict[str, Any]) -> None:
     """Sweep, collect, and say where the tables are; exits with the number of failed cells."""
     config = config_in(options, SweepConfig)
-    disable_progress_bar()  # of loading weights: the sweep has its own
+    without_loading_bars()  # the sweep has its own
     try:
         folder, tables = run_recorded(
             "sweep", config, given, output=options, run=partial(run, options=options, quiet=False)

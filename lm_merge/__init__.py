@@ -6,6 +6,8 @@ A name is imported when it is first used, so that a command that needs little st
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from lm_merge.threads import wait_passively
+
 if TYPE_CHECKING:
     from lm_merge import evaluation, metrics
     from lm_merge.coefficients import AgreementGate, ConfidenceGate, ScheduleGate
@@ -40,6 +42,7 @@ __all__ = [
     "wrap",
 ]
 __version__ = "0.1.0"
+wait_passively()
 
 _MODULE = {  # name -> where it lives; the block above says the same to type checkers
     "OPERATORS": "operators",

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+INTERRUPTED = 130  # what shells report for a program that Ctrl-C ended
 USER_ERRORS = (
     ValueError,
     OSError,
@@ -26,12 +27,15 @@ SHORT.maxstring = SHORT.maxother = 100
 
 @contextmanager
 def one_line_errors(prog: str) -> Iterator[None]:
-    """Errors that a user can mend end the program with one line and status 2."""
+    """Errors that a user can mend end the program with one line and status 2, Ctrl-C with 130."""
     try:
         yield
     except USER_ERRORS as error:
         sys.stderr.write(f"{prog}: {one_line(error)}\n")
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{prog}: interrupted\n")
+        sys.exit(INTERRUPTED)
 
 
 def one_line(error: Exception) -> str:

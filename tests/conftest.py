@@ -9,17 +9,11 @@ if TYPE_CHECKING:
     import lm_merge as lm
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the hub's client: tests fetch nothing
+# Every model here is tiny. Read when torch is imported, and by the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Nothing of ours, nor torch, is imported here: the process that hands tests out to workers reads this
 # file before it starts them, and would import for nothing.
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread_a_worker() -> None:
-    import torch
-
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        torch.set_num_threads(1)  # one process a core already
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ PACKAGES = ("lm_merge", "figures", "analyses")
 FACADE = "lm_merge"  # lm_merge/__init__.py: after everything that it offers
 ORDER = (
     "lm_merge.errors",
+    "lm_merge.threads",
     "lm_merge.geometry",
     "lm_merge.statistics",
     "lm_merge.operators",

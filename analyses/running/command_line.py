@@ -10,15 +10,14 @@ from typing import Any, TypeVar
 
 import pandas as pd
 import plotly.graph_objects as go
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 from rich.console import Console
 from rich.progress import track
-from transformers.utils.logging import disable_progress_bar
 
-from analyses.running.one_line_parser import OneLineParser
-from analyses.running.option_names import with_underscores
+from analyses.running.options import OutputOptions as OutputOptions  # offered here, too
+from analyses.running.options import config_in as config_in
+from analyses.running.options import parse_config as parse_config
 from figures import save_figure
-from lm_merge.errors import one_line
 from lm_merge.errors import one_line_errors as one_line_errors  # offered here to every analysis
 from lm_merge.runs.lookup import find_finished
 from lm_merge.runs.record import Run, read_record, start_run
@@ -28,32 +27,6 @@ ConfigT = TypeVar("ConfigT", bound=BaseModel)
 EXPORT_FORMATS = ("pdf", "svg", "png")
 Tables = dict[str, pd.DataFrame]
 Figure = tuple[str, go.Figure, pd.DataFrame]  # name, figure, the table that it drew
-
-
-class OutputOptions(BaseModel):
-    """Where results go; no part of what is computed."""
-
-    runs: Path = Field(default=Path("runs"), description="folder of the run records")
-    export: Path | None = Field(
-        default=None, description="folder for copies: figures as PDF, SVG, PNG, tables as CSV"
-    )
-    width_in: float | None = Field(
-        default=None,
-        ge=1,
-        le=40,
-        description="inches that exported figures are wide, laid out for print: a column has about 3.3, "
-        "a page 6.9; None: laid out for a screen",
-    )
-    fresh: bool = Field(
-        default=False,
-        description="compute anew even if a finished run has this configuration; answers and "
-        "judgments that a run goes on from, too",
-    )
-
-
-def config_in(options: BaseModel, config_class: type[ConfigT]) -> ConfigT:
-    """The configuration alone, out of options that also say where results go."""
-    return config_class(**{key: getattr(options, key) for key in config_class.model_fields})
 
 
 def progress(items: Iterable[ItemT], what: str, *, quiet: bool) -> Iterable[ItemT]:
@@ -66,29 +39,6 @@ def progress(items: Iterable[ItemT], what: str, *, quiet: bool) -> Iterable[Item
         return track(items, what, disable=quiet, transient=True, console=console)
     sys.stderr.write(f"{what} ...\n")
     return items
-
-
-def parse_config(
-    config_class: type[ConfigT], argv: Sequence[str] | None, *, prog: str, description: str
-) -> tuple[ConfigT, dict[str, Any]]:
-    """A configuration from the command line, and the part of it that was given.
-
-    Every field is an option, with dashes or underscores in its name; `--config file.yaml` sets fields
-    that later options override.
-    """
-    disable_progress_bar()  # that of loading weights, among results
-    parser = OneLineParser(prog=prog, description=description)
-    parser.add_argument("--config", action="config", help="YAML file with any of the options below")
-    parser.add_class_arguments(config_class, as_group=False)
-    argv = with_underscores(argv)
-    everything = parser.parse_args(argv).as_dict()
-    given = parser.parse_args(argv, defaults=False).as_dict()
-    for values in (everything, given):
-        values.pop("config", None)
-    try:
-        return config_class(**everything), given
-    except ValueError as error:  # a check across fields; parser.error leaves with status 2
-        parser.error(one_line(error))
 
 
 def finished_tables(

@@ -13,25 +13,34 @@ from lm_merge.models.weight_sharing import follow_training_mode, weight_sharing_
 
 
 class LateBridge:
-    """A bridge that is built when it is first asked for; what it will be like is known at once.
+    """A bridge that is built, and TransformerLens imported, when it is first asked for.
 
-    Whoever only generates needs none.
-    Raises ValueError, when made, for an architecture that TransformerLens has no adapter for.
+    A model that only generates needs neither. For an architecture that TransformerLens has no
+    adapter for, the first use of any part raises ValueError.
     """
 
     def __init__(
         self, native: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, name: str
     ) -> None:
+        self._native, self._tokenizer, self._name = native, tokenizer, name
+
+    @cached_property
+    def cfg(self) -> Any:
+        """TransformerLens's configuration of the model, as the bridge will have it."""
+        from transformer_lens.model_bridge.sources import build_bridge_config_from_hf
+
+        native = self._native
+        config = copy.deepcopy(native.config)
+        return build_bridge_config_from_hf(config, type(native).__name__, self._name, native.dtype)
+
+    @cached_property
+    def adapter(self) -> Any:
+        """Where the parts that TransformerLens names are in the native model."""
         from transformer_lens.factories.architecture_adapter_factory import (
             ArchitectureAdapterFactory,
         )
-        from transformer_lens.model_bridge.sources import build_bridge_config_from_hf
 
-        self._native, self._tokenizer, self._name = native, tokenizer, name
-        config = copy.deepcopy(native.config)
-        kind = type(native).__name__
-        self.cfg: Any = build_bridge_config_from_hf(config, kind, name, native.dtype)
-        self.adapter: Any = ArchitectureAdapterFactory.select_architecture_adapter(self.cfg)
+        return ArchitectureAdapterFactory.select_architecture_adapter(self.cfg)
 
     @cached_property
     def bridge(self) -> Any:

@@ -15,6 +15,7 @@ from lm_merge.models.bridging import LateBridge
 from lm_merge.models.forward_pass import token_positions
 from lm_merge.models.hooked_transformer import generate_ids
 from lm_merge.recipes import Source
+from lm_merge.threads import fit_threads
 
 
 class HookedLM:
@@ -51,6 +52,7 @@ class HookedLM:
         self.source: Source = source or name
         self.in_memory_only = False
         self.merge_attached: Any = None  # the merge whose hooks hang on this model just now
+        fit_threads(sum(parameter.numel() for parameter in (native or hooked).parameters()))
 
     def __repr__(self) -> str:
         return (
@@ -72,11 +74,17 @@ class HookedLM:
 
     @property
     def n_layers(self) -> int:
-        return self.cfg.n_layers
+        """Blocks of the language model; of a model with further stacks, those of the text."""
+        if self.native is None:
+            return self.cfg.n_layers
+        return self.native.config.get_text_config(decoder=True).num_hidden_layers
 
     @property
     def d_model(self) -> int:
-        return self.cfg.d_model
+        """Width of the residual stream."""
+        if self.native is None:
+            return self.cfg.d_model
+        return self.native.config.get_text_config(decoder=True).hidden_size
 
     @property
     def d_vocab(self) -> int:

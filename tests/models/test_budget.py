@@ -48,7 +48,7 @@ def test_the_command_counts_the_ancestor(tmp_path, capsys) -> None:
     ancestor = {"operator": "task_vector", "base": "tiny-coder"}
     for name, more in (("plain", {}), ("based", ancestor)):
         lm.Recipe.load(given | more).save(tmp_path / name)
-        cli.budget(tmp_path / name)
+        cli.main(["budget", str(tmp_path / name)])
     plain, based = (
         float(line.split()[-7]) for line in capsys.readouterr().out.splitlines() if "costs" in line
     )

@@ -1,0 +1,5 @@
+"""`python -m lm_merge.cli` is `lm-merge`."""
+
+from lm_merge.cli import main
+
+main()
