@@ -3,6 +3,8 @@
 import copy
 import tempfile
 from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,14 +17,16 @@ from lm_merge.models.weight_sharing import follow_training_mode, weight_sharing_
 class LateBridge:
     """A bridge that is built, and TransformerLens imported, when it is first asked for.
 
-    A model that only generates needs neither. For an architecture that TransformerLens has no
-    adapter for, the first use of any part raises ValueError.
+    A model that only generates needs neither.
+    Raises ValueError, when made, for an architecture that TransformerLens has no adapter for.
     """
 
     def __init__(
         self, native: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, name: str
     ) -> None:
         self._native, self._tokenizer, self._name = native, tokenizer, name
+        if not _comes_with_adapter(type(native).__name__):
+            _ = self.adapter  # a registered one, or an error
 
     @cached_property
     def cfg(self) -> Any:
@@ -61,6 +65,18 @@ class LateBridge:
                 tokenizer=_bridge_tokenizer(self._tokenizer),
                 model_name=self._name,
             )
+
+
+def _comes_with_adapter(kind: str) -> bool:
+    """Whether TransformerLens's own list of adapters has the class; read as text, in milliseconds.
+
+    Importing it takes seconds.
+    """
+    found = find_spec("transformer_lens")
+    assert found is not None and found.submodule_search_locations  # a dependency
+    folder = Path(found.submodule_search_locations[0])
+    listed = (folder / "factories" / "architecture_adapter_factory.py").read_text(encoding="utf-8")
+    return f'    "{kind}": ' in listed
 
 
 def native_of_bridge(bridge: Any) -> PreTrainedModel:
