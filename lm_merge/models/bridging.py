@@ -73,8 +73,8 @@ def _comes_with_adapter(kind: str) -> bool:
     Importing it takes seconds.
     """
     found = find_spec("transformer_lens")
-    assert found is not None and found.submodule_search_locations  # a dependency
-    folder = Path(found.submodule_search_locations[0])
+    assert found is not None  # a dependency
+    folder = Path(str(found.origin)).parent
     listed = (folder / "factories" / "architecture_adapter_factory.py").read_text(encoding="utf-8")
     return f'    "{kind}": ' in listed
 
