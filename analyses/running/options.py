@@ -47,17 +47,20 @@ def parse_config(
     *,
     prog: str,
     description: str,
-    positional: bool = False,
+    positional: Sequence[str] = (),
 ) -> tuple[ConfigT, dict[str, Any]]:
     """A configuration from the command line, and the part of it that was given.
 
     Every field is an option, with dashes or underscores in its name; `--config file.yaml` sets fields
-    that later options override. positional: required fields come first and without their names.
+    that later options override. positional: required fields that are given without their names.
     """
     without_loading_bars()
     parser = OneLineParser(prog=prog, description=description)
     parser.add_argument("--config", action="config", help="YAML file with any of the options below")
-    parser.add_class_arguments(config_class, as_group=False, as_positional=positional)
+    for name in positional:
+        field = config_class.model_fields[name]
+        parser.add_argument(name, type=field.annotation, help=field.description)
+    parser.add_class_arguments(config_class, as_group=False, skip=set(positional))
     argv = with_underscores(argv)
     everything = parser.parse_args(argv).as_dict()
     given = parser.parse_args(argv, defaults=False).as_dict()

@@ -14,7 +14,7 @@ def main(argv: Sequence[str]) -> None:
         prog="lm-merge suggest",
         description=f"{__doc__} Nats are per token, distance is |m - h|^2 / |h|^2, arc_rad the angle "
         "of host and merge.",
-        positional=True,
+        positional=("recipe",),
     )
     from rich.console import Console
     from rich.table import Table

@@ -13,7 +13,7 @@ def main(argv: Sequence[str]) -> None:
         argv,
         prog="lm-merge sweep",
         description=f"{__doc__} The exit status is the number of failed cells.",
-        positional=True,
+        positional=("file",),
     )
     from analyses.sweep import sweep_file
 
