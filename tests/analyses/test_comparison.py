@@ -76,7 +76,7 @@ def test_a_record_names_the_isolation(tmp_path):
         pytest.skip(str(error))
     with start_run("comparison", config, root=tmp_path) as record:
         comparison.run(config, record)
-    assert isolation in " ".join(read_record(record.folder)["notes"])
+    assert isolation in " ".join(read_record(record.folder).notes)
 
 
 def test_every_system_answers_every_question_of_every_seed(tables):
