@@ -13,13 +13,11 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from analyses.running.command_line import finished_tables, progress
-from analyses.running.inputs import note_models
 from lm_merge.evaluation.replies import Reply, reply_in_batches
-from lm_merge.models import HookedLM
 from lm_merge.recipes import ModelSource, Recipe
 from lm_merge.runs.lookup import find_runs
 from lm_merge.runs.record import Run, start_run
-from lm_merge.spaces import Composed, LatentMerge, LogitEnsemble
+from lm_merge.spaces import Composed
 
 FILE = "answers.jsonl"
 
@@ -99,10 +97,13 @@ def unfinished_rows(root: Path, config: AnswersConfig, since: datetime | None = 
 
 def _note(record: Run, config: AnswersConfig, system: Composed) -> None:
     seeds = () if config.seed is None else (config.seed,)
-    assert isinstance(system, HookedLM | LatentMerge | LogitEnsemble)
-    note_models(record, system, seeds=seeds)
-    if isinstance(config.system, Recipe) and config.system.space == "weights":
-        record.update(models=config.inputs)  # the merged checkpoint was a temporary one
+    record.update(
+        device=str(system.host.device),
+        dtype=str(system.host.dtype).removeprefix("torch."),
+        models=config.inputs,  # of any space: what is loaded may be temporary
+        seeds=seeds,
+        notes=tuple(getattr(system, "notes", ())),
+    )
 
 
 def _speak(

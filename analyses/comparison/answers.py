@@ -5,6 +5,7 @@ import json
 import random
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
@@ -19,6 +20,7 @@ from lm_merge.evaluation.marking import (
     bundled_questions,
     judgebench_questions,
 )
+from lm_merge.evaluation.own_questions import is_own, own_questions
 from lm_merge.zoo.tasks import CATEGORIES
 
 
@@ -29,12 +31,13 @@ def questions_by_seed(config: ComparisonConfig) -> dict[int, list[KeyedQuestion]
     """
     if config.questions is None:
         return {seed: bundled_questions(config.n_per_category, seed=seed) for seed in config.seeds}
-    everything = judgebench_questions(judgebench.load_pairs(config.questions, config.split))
+    everything = _questions(config.questions, config.split)
+    others = dict.fromkeys(one.category for one in everything if one.category not in CATEGORIES)
     drawn = {}
     for seed in config.seeds:
         rng = random.Random(seed)
         drawn[seed] = []
-        for category in CATEGORIES:
+        for category in (*CATEGORIES, *others):
             of_category = [one for one in everything if one.category == category]
             n = min(config.n_per_category, len(of_category))
             drawn[seed] += sorted(rng.sample(of_category, n), key=everything.index)
@@ -46,6 +49,15 @@ def questions_by_seed(config: ComparisonConfig) -> dict[int, list[KeyedQuestion]
                 "so they would say the same; give one seed, a temperature, or a lower n_per_category"
             )
     return drawn
+
+
+def _questions(source: str, split: Literal["gpt", "claude"] | None) -> list[KeyedQuestion]:
+    """Questions of a file of one's own, or of JudgeBench's pairs."""
+    if not is_own(source):
+        return judgebench_questions(judgebench.load_pairs(source, split))
+    if split is not None:
+        raise ValueError(f"split={split!r} chooses among JudgeBench's pairs; leave it out here")
+    return own_questions(source)
 
 
 def all_answers(

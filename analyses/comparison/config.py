@@ -63,7 +63,9 @@ class ComparisonConfig(BaseModel):
         description="systems to set against each other; none: each latent merge and its counterpart",
     )
     questions: str | None = Field(
-        default=None, description="JudgeBench file, folder or hub name; None: the bundled questions"
+        default=None,
+        description="JSONL of own questions (prompt, answer, category, check), or JudgeBench file, "
+        "folder or hub name; None: the bundled questions",
     )
     split: Literal["gpt", "claude"] | None = Field(
         default=None, description="JudgeBench: only the pairs that this model's responses are from"

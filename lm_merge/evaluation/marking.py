@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lm_merge.evaluation.answers import AnswerKey, is_right, reference_answer
+from lm_merge.evaluation.checks import Check
 from lm_merge.evaluation.code_examples import Examples, passes_public_examples, public_examples
 from lm_merge.evaluation.judgebench import Pair
 from lm_merge.evaluation.sandbox import SandboxLimits, isolation_in_use
@@ -16,13 +17,13 @@ from lm_merge.zoo.tasks import final_answer
 class KeyedQuestion:
     """A question and what a right answer is.
 
-    key: the exact final answer (bundled questions), an AnswerKey, the public examples of a
+    key: the exact final answer (bundled questions), an AnswerKey, a Check, the public examples of a
     programming question, or None where nothing is known.
     """
 
     prompt: str
     category: str
-    key: str | AnswerKey | Examples | None
+    key: str | AnswerKey | Check | Examples | None
 
 
 def bundled_questions(n_per_category: int, *, seed: int = 0) -> list[KeyedQuestion]:
@@ -79,6 +80,8 @@ class Marker:
             return float(final_answer(text) == key)
         if isinstance(key, AnswerKey):
             return float(is_right(text, key, self.checker))
+        if isinstance(key, Check):
+            return float(key.is_right(text))
         if isinstance(key, Examples) and self.run_code:
             return float(passes_public_examples(text, key, self.limits))
         return float("nan")

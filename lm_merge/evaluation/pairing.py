@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel
 
+from lm_merge.evaluation.json_lines import read_rows, read_text
 from lm_merge.evaluation.judges import (
     Decision,
     Game,
@@ -57,6 +59,13 @@ def judged_by(judge: Judge, paired: pd.DataFrame, out: Path | None = None) -> pd
     return paired.assign(first=columns[:, 0], second=columns[:, 1])
 
 
+class _Kept(BaseModel):
+    """A line of the file of judgments."""
+
+    key: str
+    verdicts: tuple[float | None, float | None]
+
+
 def _key(*texts: str) -> str:
     return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
 
@@ -69,11 +78,10 @@ def _read(out: Path) -> dict[str, tuple[float | None, float | None]]:
     """Verdicts by key; a last line that was cut off is removed from the file."""
     if not out.exists():
         return {}
-    whole, _, torn = out.read_text(encoding="utf-8").rpartition("\n")
+    whole, _, torn = read_text(out).rpartition("\n")
     if torn:
         out.write_text(whole + "\n" if whole else "", encoding="utf-8")
-    lines = [json.loads(line) for line in whole.splitlines()]
-    return {line["key"]: tuple(line["verdicts"]) for line in lines}
+    return {row.key: row.verdicts for row in read_rows(out, _Kept)}
 
 
 def _append(out: Path, line: dict) -> None:

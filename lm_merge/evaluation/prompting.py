@@ -1,6 +1,7 @@
 """Prompts for a model that runs here: its chat template, its control tokens, padding, room."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,14 +12,44 @@ from lm_merge.generation import EncodedPrompts
 from lm_merge.models import HookedLM
 
 Turn = dict[str, str]  # role and content
+# what a template may raise: Jinja's own errors, and those of the Python expressions in it
+TEMPLATE_ERRORS = (
+    TemplateError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+)
 
 
 def conversation_text(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn]) -> str:
-    """A conversation in the chat template, up to where the model speaks.
+    """A conversation in the chat template, up to where the answer begins.
 
     Where the template knows no system turn, the system's words open the user's first turn. Raises
-    the template's own error where there is none, or no user's turn follows it.
+    ValueError for a tokenizer without a template, and for a template that fails or gives no text.
     """
+    with template_errors(tokenizer, "put a chat template that works into the model's folder"):
+        text = _with_system(tokenizer, turns)
+    if not text:
+        raise ValueError(f"the chat template of {tokenizer.name_or_path!r} gives no text")
+    return text
+
+
+@contextmanager
+def template_errors(tokenizer: PreTrainedTokenizerBase, remedy: str) -> Iterator[None]:
+    """A chat template that is missing or fails is reported in one sentence with the remedy."""
+    if not tokenizer.chat_template:
+        raise ValueError(f"{tokenizer.name_or_path!r} has no chat template; {remedy}")
+    try:
+        yield
+    except TEMPLATE_ERRORS as error:
+        raise ValueError(
+            f"the chat template of {tokenizer.name_or_path!r} fails ({error}); {remedy}"
+        ) from error
+
+
+def _with_system(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn]) -> str:
     try:
         return _in_template(tokenizer, turns)
     except TemplateError:

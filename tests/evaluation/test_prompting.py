@@ -54,9 +54,30 @@ def test_a_template_without_system_turn_gets_it_in_the_users(tokenizer, said, te
         [("system", "s"), ("assistant", "a")],
     ],
 )
-def test_other_errors_of_a_template_are_its_own(tokenizer, said):
-    with pytest.raises(TemplateError):
+def test_other_errors_of_a_template_keep_its_words(tokenizer, said):
+    words = "refused" if "refused" in said[0] else "no system"
+    with pytest.raises(
+        ValueError, match=rf"chat template of .*tiny-instruct.* \({words}\)"
+    ) as raised:
         conversation_text(tokenizer, turns(*said))
+    assert isinstance(raised.value.__cause__, TemplateError)
+
+
+@pytest.mark.parametrize(
+    ("template", "sentence"),
+    [
+        (None, "has no chat template"),
+        ("", "has no chat template"),
+        ("{% for m in messages %}{{ m.content }", "fails"),
+        ("{{ 1 + 'a' }}", "fails"),
+        ("{{ 1 / 0 }}", "fails"),
+        ("{% if false %}x{% endif %}", "gives no text"),
+    ],
+)
+def test_templates_that_are_broken_or_missing_are_reported(tokenizer, template, sentence):
+    tokenizer.chat_template = template
+    with pytest.raises(ValueError, match=sentence):
+        conversation_text(tokenizer, turns(("user", "a")))
 
 
 def test_control_tokens_are_the_special_ones(tiny_instruct):

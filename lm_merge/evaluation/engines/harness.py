@@ -53,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     # the harness's parser reads sys.argv and edits it
     sys.argv = ["lm_eval", *words]
     try:
-        cli_evaluate()
+        with one_line_errors("lm-merge-harness"):
+            cli_evaluate()
     finally:
         sys.argv = before
 

@@ -1,4 +1,4 @@
-"""The harness's model of a merge: its own Hugging Face model, spoken to inside the merge's hooks.
+"""The harness's model of a merge: its own Hugging Face model, called inside the merge's hooks.
 
 Import it through `lm_merge.evaluation.engines.harness.register`; it needs lm-evaluation-harness.
 """
@@ -6,17 +6,19 @@ Import it through `lm_merge.evaluation.engines.harness.register`; it needs lm-ev
 import copy
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import yaml
 from lm_eval.models.huggingface import HFLM
 
+from lm_merge.evaluation.prompting import template_errors
 from lm_merge.generation import require_tokenizer
 from lm_merge.recipes import Recipe
-from lm_merge.spaces import Composed, LatentMerge, system
+from lm_merge.spaces import Composed, system
 from lm_merge.spaces.compose import RECIPE_SUFFIXES
 
 _LOG = logging.getLogger(__name__)
@@ -36,6 +38,19 @@ PASSED_ON = (
     "chat_template_args",
 )
 Request = tuple[Any, list[int], list[int]]  # texts or None, context ids, continuation ids
+
+
+@runtime_checkable
+class MergesFromPrompt(Protocol):
+    """A composition in which it may count where the prompt ends, such as a latent merge."""
+
+    @property
+    def positions(self) -> str: ...
+    @property
+    def layers(self) -> Mapping[int, Any]: ...
+    def after_prompt(self, n_columns: int) -> AbstractContextManager[None]:
+        """Inside, the prompts of a batch end after so many columns."""
+        ...
 
 
 class MergedLM(_HFLM):
@@ -98,7 +113,7 @@ class MergedLM(_HFLM):
         The harness pads on the right, so these prompts end in the same column.
         """
         merge = self.composed
-        if not (isinstance(merge, LatentMerge) and _counts_from_prompt(merge)):
+        if not (isinstance(merge, MergesFromPrompt) and _depends_on_prompt_end(merge)):
             return super()._loglikelihood_tokens(requests, *arguments, **keywords)
         of_length: dict[int, list[int]] = defaultdict(list)
         for index, (_, context, continuation) in enumerate(requests):
@@ -112,6 +127,11 @@ class MergedLM(_HFLM):
             scores.update(zip(indices, found, strict=True))
         return [scores[index] for index in range(len(requests))]
 
+    def apply_chat_template(self, *arguments: Any, **keywords: Any) -> str:
+        """The harness's own, with errors that name the model and the remedy."""
+        with template_errors(self.tokenizer, "leave out --apply_chat_template, or correct it"):
+            return super().apply_chat_template(*arguments, **keywords)
+
     def get_model_info(self) -> dict[str, Any]:
         """What the harness writes into its results: the composition, not one model's commit."""
         host = self.composed.host
@@ -123,7 +143,7 @@ class MergedLM(_HFLM):
         }
 
 
-def _counts_from_prompt(merge: LatentMerge) -> bool:
+def _depends_on_prompt_end(merge: MergesFromPrompt) -> bool:
     """Whether what is merged depends on where the prompt ends."""
     return merge.positions == "last" or any(map(callable, merge.layers.values()))
 

@@ -17,8 +17,8 @@ from inspect_ai.model import (
 from inspect_ai.tool import ToolChoice, ToolInfo
 
 from lm_merge.errors import USER_ERRORS, one_line
-from lm_merge.evaluation.engines.speaker import Request, shared_speaker
-from lm_merge.evaluation.engines.speaking import Prompt, Sampling, Spoken
+from lm_merge.evaluation.engines.replying import Prompt, Reply, Sampling
+from lm_merge.evaluation.engines.served_model import Request, shared_model
 from lm_merge.evaluation.prompting import control_tokens, conversation_ids
 from lm_merge.generation import require_tokenizer
 
@@ -66,10 +66,10 @@ class MergedModelAPI(ModelAPI):
                 "choose from device, dtype, batch_size"
             )
         try:
-            self._speaker = shared_speaker(model_name, device, dtype, int(batch_size))
+            self._served = shared_model(model_name, device, dtype, int(batch_size))
         except USER_ERRORS as error:  # which Inspect tells without a traceback
             raise PrerequisiteError(f"model lm_merge/{model_name}: {one_line(error)}") from error
-        host = self._speaker.composed.host
+        host = self._served.composed.host
         self._tokenizer: Any = require_tokenizer(host.tokenizer, host.name)
 
     async def generate(
@@ -83,18 +83,16 @@ class MergedModelAPI(ModelAPI):
         _require_supported(tools, config)
         limit = config.max_tokens or self.max_tokens()
         prompt = Prompt(tuple(self.encode(input)), limit)
-        spoken = await self._reply((prompt, _sampling(config)))
+        found = await self._reply((prompt, _sampling(config)))
         n_prompt = len(prompt.ids)
-        message = ChatMessageAssistant(
-            content=spoken.text, model=self.model_name, source="generate"
-        )
+        message = ChatMessageAssistant(content=found.text, model=self.model_name, source="generate")
         return ModelOutput(
             model=self.model_name,
-            choices=[ChatCompletionChoice(message=message, stop_reason=spoken.stop_reason)],
+            choices=[ChatCompletionChoice(message=message, stop_reason=found.stop_reason)],
             usage=ModelUsage(
                 input_tokens=n_prompt,
-                output_tokens=spoken.n_new_tokens,
-                total_tokens=n_prompt + spoken.n_new_tokens,
+                output_tokens=found.n_new_tokens,
+                total_tokens=n_prompt + found.n_new_tokens,
             ),
         )
 
@@ -115,13 +113,13 @@ class MergedModelAPI(ModelAPI):
 
     def max_tokens(self) -> int:
         """Of a reply, unless the task says: the host's own setting."""
-        native = self._speaker.composed.host.native
+        native = self._served.composed.host.native
         own = None if native is None else getattr(native.generation_config, "max_new_tokens", None)
         return own or MAX_TOKENS
 
     def max_connections(self) -> int:
         """Calls in flight unless told otherwise: two batches, so that one waits while one is served."""
-        return 2 * self._speaker.worker.batch_size
+        return 2 * self._served.worker.batch_size
 
     def connection_key(self) -> str:
         """Every recipe has its own connections: each is a model of its own."""
@@ -137,10 +135,10 @@ class MergedModelAPI(ModelAPI):
 
     def close(self) -> None:
         """End the thread that speaks; a later call starts another."""
-        self._speaker.worker.close()
+        self._served.worker.close()
 
-    async def _reply(self, request: Request) -> Spoken:
-        coming = self._speaker.worker.submit(request)
+    async def _reply(self, request: Request) -> Reply:
+        coming = self._served.worker.submit(request)
         try:  # a limiter of its own: Inspect's threads stay free
             return await to_thread.run_sync(
                 coming.result, abandon_on_cancel=True, limiter=CapacityLimiter(1)

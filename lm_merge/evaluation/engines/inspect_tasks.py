@@ -26,6 +26,7 @@ from inspect_ai.scorer import (
     stderr,
 )
 from inspect_ai.solver import Generate, Solver, TaskState, generate, solver
+from pydantic import BaseModel, ConfigDict, Field
 
 RATES = ("u", "win", "tie", "loss", "order_gap", "none")
 
@@ -241,12 +242,18 @@ def judged_pairwise(
     return score
 
 
-def _questions(source: str) -> list[str]:
-    import json
+class _Asked(BaseModel):
+    """A line of a file of questions; other keys are not read."""
 
-    lines = Path(source).read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) for line in lines if line.strip()]
-    without = [place + 1 for place, row in enumerate(rows) if not row.get("question")]
-    if without or not rows:
-        raise ValueError(f"source={source!r}: no question in line {without[0] if without else 1}")
-    return list(dict.fromkeys(row["question"] for row in rows))
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    question: str = Field(min_length=1)
+
+
+def _questions(source: str) -> list[str]:
+    from lm_merge.evaluation.json_lines import read_rows
+
+    rows = read_rows(source, _Asked)
+    if not rows:
+        raise ValueError(f"source={source!r} contains no question; give one JSON object a line")
+    return list(dict.fromkeys(row.question for row in rows))

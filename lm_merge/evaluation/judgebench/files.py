@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic import ValidationError
-
+from lm_merge.evaluation.json_lines import read_rows, read_text
 from lm_merge.evaluation.judgebench.schema import JudgedPair, Pair
 
 HUB_NAME = "ScalerLab/JudgeBench"
@@ -56,12 +55,12 @@ def load_pairs(source: str | Path, split: Split | None = None) -> list[Pair]:
 
 def read_pairs(path: str | Path) -> list[Pair]:
     """The pairs of a JSONL file, one JSON object a line; judgments in it are left out."""
-    return _read(path, Pair)
+    return read_rows(path, Pair)
 
 
 def read_judged(path: str | Path) -> list[JudgedPair]:
     """The judged pairs of an output file in the official schema."""
-    return _read(path, JudgedPair)
+    return read_rows(path, JudgedPair)
 
 
 def checksum(pairs: Iterable[Pair]) -> str:
@@ -83,24 +82,8 @@ def require_distinct(pairs: Sequence[Pair], source: str | Path) -> None:
         )
 
 
-def _read(path: str | Path, kind: type[PairT]) -> list[PairT]:
-    found = []
-    with Path(path).open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                found.append(kind.model_validate_json(line))
-            except ValidationError as error:
-                first = error.errors()[0]
-                where = ".".join(map(str, first["loc"])) or "line"
-                raise ValueError(f"{path}, line {number}: {where}: {first['msg']}") from None
-    return found
-
-
 def _holds_judgments(path: Path) -> bool:
-    with path.open(encoding="utf-8") as lines:
-        return '"judgments"' in next(lines, "")
+    return '"judgments"' in read_text(path).partition("\n")[0]
 
 
 def _from_hub(split: Split | None) -> list[Pair]:

@@ -8,9 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from lm_merge.evaluation.json_lines import read_text
 from lm_merge.evaluation.judgebench.files import read_judged, require_distinct
 from lm_merge.evaluation.judgebench.schema import JudgedPair, Judgment, Pair
 from lm_merge.evaluation.judges import GameJudgment, Judge, judge_both_orders
+
+_ONCE_WRITTEN = "too_long"  # in older settings files; no verdict depends on it
 
 
 def judge_pairs(pairs: Sequence[Pair], judge: Judge, out: Path) -> Iterator[JudgedPair]:
@@ -18,9 +21,10 @@ def judge_pairs(pairs: Sequence[Pair], judge: Judge, out: Path) -> Iterator[Judg
 
     A line is on the disk before its pair is yielded. Pairs that the file holds already come first
     and are not judged again: after a stop, a kill included, the same call goes on where it ended.
-    A line that was cut off is dropped and its pair judged anew. `<out>.settings.json` says how the
-    file was made. Raises ValueError where the file was made otherwise, or holds other pairs, and
-    BlockingIOError while another run writes it.
+    A line that was cut off is dropped and its pair judged anew. `<out>.settings.json` records the
+    judge's settings. They must agree once the file contains a judgment, and not before. Raises
+    ValueError where the file was made otherwise, or contains other pairs, and BlockingIOError while
+    another run writes it.
     """
     require_distinct(pairs, "pairs")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -62,21 +66,39 @@ def _alone(file: BinaryIO, out: Path) -> Iterator[None]:
 
 def _require_same_settings(out: Path, judge: Judge) -> None:
     path, settings = settings_file(out), {"judge_name": judge.name, **judge.settings}
-    if not path.exists():
-        if out.stat().st_size:
-            raise ValueError(f"{out} holds lines but {path.name} is gone; choose another out")
+    if not path.exists() and out.stat().st_size:
+        raise ValueError(f"{out} contains lines but {path.name} is gone; choose another out")
+    if not path.exists() or not _has_lines(out):  # no judgment that they must agree with
         draft = path.with_name(path.name + ".draft")
         draft.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         os.replace(draft, path)
         return
-    before = json.loads(path.read_text(encoding="utf-8"))
+    before = _settings_in(path)
     differences = _differences(before, json.loads(json.dumps(settings)))
     if differences:
         raise ValueError(f"{out} was made with other settings ({differences}); choose another out")
 
 
+def _has_lines(out: Path) -> bool:
+    """Whether a file contains a whole line."""
+    with out.open("rb") as file:
+        return file.readline().endswith(b"\n")
+
+
+def _settings_in(path: Path) -> dict[str, Any]:
+    try:
+        before = json.loads(read_text(path))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON of settings ({error}); choose another out") from None
+    if not isinstance(before, dict):
+        raise ValueError(f"{path} contains no settings but {before!r:.80}; choose another out")
+    return before
+
+
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    keys = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
+    keys = sorted(
+        key for key in {*before, *now} - {_ONCE_WRITTEN} if before.get(key) != now.get(key)
+    )
     return "; ".join(f"{key}: {before.get(key)!r} then, {now.get(key)!r} now" for key in keys)
 
 

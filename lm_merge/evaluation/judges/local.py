@@ -47,12 +47,11 @@ class LocalJudge:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What decides the verdicts; the batch size does not."""
+        """What decides the verdicts; the batch size and `too_long` do not."""
         return {
             "judge": "local",
             "judge_model": self.model.name,
             "max_new_tokens": self.max_new_tokens,
-            "too_long": self.too_long,
             "drop_thoughts": self.drop_thoughts,
             "template": self.prompt.name,
             "template_digest": self.prompt.digest,

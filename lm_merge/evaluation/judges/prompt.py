@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import StrictUndefined, TemplateError, meta
 from jinja2.sandbox import SandboxedEnvironment
 
+from lm_merge.evaluation.json_lines import read_text
 from lm_merge.evaluation.judges.escape import escaped
 from lm_merge.evaluation.judges.protocol import Game
 
@@ -75,8 +76,8 @@ class JudgePrompt:
     @classmethod
     def load(cls, user: str | Path, system: str | Path | None = None) -> "JudgePrompt":
         """Templates from files; the name is that of the user template's file."""
-        system_text = "" if system is None else Path(system).read_text(encoding="utf-8")
-        return cls(Path(user).read_text(encoding="utf-8"), system_text, Path(user).name)
+        system_text = "" if system is None else read_text(system)
+        return cls(read_text(user), system_text, Path(user).name)
 
     @property
     def digest(self) -> str:

@@ -21,6 +21,16 @@ class ReplyCache:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = Lock()
         self._base = sqlite3.connect(path, check_same_thread=False, timeout=60)
+        try:
+            self._prepare()
+        except sqlite3.DatabaseError as error:
+            self._base.close()
+            raise ValueError(
+                f"cache={str(path)!r} cannot be used as a SQLite file of replies ({error}); "
+                "give another file"
+            ) from None
+
+    def _prepare(self) -> None:
         self._base.execute("PRAGMA journal_mode=WAL")
         self._base.execute("PRAGMA synchronous=FULL")
         with self._base:

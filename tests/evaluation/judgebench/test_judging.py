@@ -211,3 +211,22 @@ def test_agreement_counts_games_with_two_verdicts_and_pairs_that_all_judged(tmp_
     assert (rows.n["key", "label"], rows.value["key", "label"]) == (10, 1.0)
     with pytest.raises(ValueError, match="no pair was judged by all"):
         agreement_table({"key": known[:2], "silent": silent[:0]})
+
+
+def test_settings_may_change_until_the_first_judgment(tmp_path):
+    out = tmp_path / "out.jsonl"
+    with pytest.raises(OSError, match="gone"):
+        list(judge_pairs(PAIRS, Scripted(lambda _: "A>B", fails_after=0, max_new_tokens=9), out))
+    judged = list(judge_pairs(PAIRS, Scripted(lambda _: "A>B", max_new_tokens=8), out))
+    assert len(judged) == len(PAIRS)
+    with pytest.raises(ValueError, match="max_new_tokens: 8 then, 9 now"):
+        list(judge_pairs(PAIRS, Scripted(lambda _: "A>B", max_new_tokens=9), out))
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{"])
+def test_settings_that_are_damaged_are_named(tmp_path, content):
+    out = tmp_path / "out.jsonl"
+    list(judge_pairs(PAIRS, KEY, out))
+    judgebench.judging.settings_file(out).write_text(content)
+    with pytest.raises(ValueError, match=r"out.jsonl.settings.json .*choose another out"):
+        list(judge_pairs(PAIRS, KEY, out))

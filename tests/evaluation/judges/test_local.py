@@ -1,6 +1,9 @@
+from pathlib import Path
+
 import pytest
 
 import lm_merge as lm
+from lm_merge.evaluation import judgebench
 from lm_merge.evaluation.judges import Game, Judge, JudgePrompt
 from lm_merge.evaluation.judges.local import LocalJudge
 
@@ -84,3 +87,20 @@ def test_a_template_without_system_turn_gets_it_in_the_users(tiny_instruct, monk
     text = tiny_instruct.tokenizer.decode(short_judge(tiny_instruct).encode(GAMES[0]))
     assert text.startswith("<|im_start|>user\nJudge.\n\nQ 12+34 = ?")
     assert with_system != tiny_instruct.tokenizer.encode(text)
+
+
+@pytest.mark.parametrize("n_judged", [0, 1])
+def test_a_run_stopped_by_a_game_too_long_goes_on_as_its_message_advises(
+    tiny_instruct, tmp_path, n_judged
+):
+    pairs = judgebench.load_pairs(Path(__file__).parents[1] / "judgebench" / "pairs.jsonl")[:3]
+    long = pairs[-1].model_copy(update={"response_A": "12+34 = 46 " * 400})
+    pairs, out = [*pairs[:-1], long], tmp_path / "out.jsonl"
+    if n_judged:
+        list(judgebench.judge_pairs(pairs[:n_judged], short_judge(tiny_instruct), out))
+    with pytest.raises(ValueError, match="set too_long to 'no_verdict'"):
+        list(judgebench.judge_pairs(pairs, short_judge(tiny_instruct), out))
+    judge = short_judge(tiny_instruct, too_long="no_verdict")
+    judged = {one.pair_id: one for one in judgebench.judge_pairs(pairs, judge, out)}
+    assert len(judged) == len(pairs)
+    assert all("not_asked" in game.judgment for game in judged[long.pair_id].judgments)

@@ -3,7 +3,7 @@
 import pytest
 
 import lm_merge as lm
-from lm_merge.evaluation.engines.speaking import Prompt, Sampling, Spoken, speak
+from lm_merge.evaluation.engines.replying import Prompt, Reply, Sampling, reply
 
 QUESTIONS = ["What is the capital of Norway?", "47+38 = ?", "What is the chemical symbol of gold?"]
 GREEDY = Sampling(temperature=0.0)
@@ -22,8 +22,8 @@ def ids_of(merge: lm.LatentMerge, question: str) -> tuple[int, ...]:
 
 def test_a_batch_of_unequal_prompts_gives_what_each_gives_alone(merge):
     prompts = [Prompt(ids_of(merge, question), 40) for question in QUESTIONS]
-    together = speak(merge, prompts, GREEDY)
-    assert together == [speak(merge, [prompt], GREEDY)[0] for prompt in prompts]
+    together = reply(merge, prompts, GREEDY)
+    assert together == [reply(merge, [prompt], GREEDY)[0] for prompt in prompts]
     expected = merge.generate(QUESTIONS, chat=True, max_new_tokens=40, do_sample=False)
     assert [one.text for one in together] == expected
     assert {one.stop_reason for one in together} == {"stop"}
@@ -34,8 +34,8 @@ def test_a_batch_of_unequal_prompts_gives_what_each_gives_alone(merge):
 
 
 def test_limits_are_each_prompt_s_own(merge):
-    whole = speak(merge, [Prompt(ids_of(merge, QUESTIONS[0]), 40)], GREEDY)[0]
-    short, long = speak(merge, [Prompt(ids_of(merge, QUESTIONS[0]), n) for n in (2, 40)], GREEDY)
+    whole = reply(merge, [Prompt(ids_of(merge, QUESTIONS[0]), 40)], GREEDY)[0]
+    short, long = reply(merge, [Prompt(ids_of(merge, QUESTIONS[0]), n) for n in (2, 40)], GREEDY)
     assert long == whole
     assert (short.n_new_tokens, short.stop_reason) == (2, "max_tokens")
     assert whole.text.startswith(short.text)
@@ -44,17 +44,17 @@ def test_limits_are_each_prompt_s_own(merge):
 def test_the_context_ends_a_reply(merge):
     ids = ids_of(merge, QUESTIONS[0])
     nearly_full = (ids * 512)[-510:]  # room for two of the five tokens of "Oslo"
-    reply, none = speak(merge, [Prompt(nearly_full, 40), Prompt((ids * 512)[-512:], 40)], GREEDY)
-    assert (reply.stop_reason, reply.n_new_tokens) == ("model_length", 2)
-    assert none == Spoken("", 0, "model_length")
+    last, none = reply(merge, [Prompt(nearly_full, 40), Prompt((ids * 512)[-512:], 40)], GREEDY)
+    assert (last.stop_reason, last.n_new_tokens) == ("model_length", 2)
+    assert none == Reply("", 0, "model_length")
 
 
 def test_a_stop_text_ends_a_reply_and_is_cut_off(merge):
     prompt = Prompt(ids_of(merge, QUESTIONS[0]), 40)
-    whole = speak(merge, [prompt], GREEDY)[0]
+    whole = reply(merge, [prompt], GREEDY)[0]
     middle = whole.text[len(whole.text) // 2 :][:2]
     other = Prompt(ids_of(merge, QUESTIONS[2]), 40)
-    stopped = speak(merge, [prompt, other], Sampling(temperature=0.0, stop=(middle,)))[0]
+    stopped = reply(merge, [prompt, other], Sampling(temperature=0.0, stop=(middle,)))[0]
     assert stopped.text == whole.text[: whole.text.index(middle)]
     assert stopped.stop_reason == "stop"
     assert stopped.n_new_tokens < whole.n_new_tokens
@@ -62,5 +62,5 @@ def test_a_stop_text_ends_a_reply_and_is_cut_off(merge):
 
 def test_sampling_follows_its_seed(merge):
     prompt = [Prompt(ids_of(merge, QUESTIONS[1]), 20)]
-    hot = [speak(merge, prompt, Sampling(temperature=3.0, seed=seed))[0].text for seed in (1, 1, 2)]
+    hot = [reply(merge, prompt, Sampling(temperature=3.0, seed=seed))[0].text for seed in (1, 1, 2)]
     assert hot[0] == hot[1] != hot[2]

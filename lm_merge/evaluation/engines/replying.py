@@ -52,7 +52,7 @@ class Prompt:
 
 
 @dataclass(frozen=True)
-class Spoken:
+class Reply:
     """A reply. n_new_tokens counts the end-of-text token; model_length: the context ended first."""
 
     text: str
@@ -60,7 +60,7 @@ class Spoken:
     stop_reason: StopReason
 
 
-def speak(composed: Composed, prompts: Sequence[Prompt], sampling: Sampling) -> list[Spoken]:
+def reply(composed: Composed, prompts: Sequence[Prompt], sampling: Sampling) -> list[Reply]:
     """Replies to one batch of prompts, in order.
 
     A reply ends at the host's end of text, at a stop text, at its prompt's limit, or where the
@@ -72,7 +72,7 @@ def speak(composed: Composed, prompts: Sequence[Prompt], sampling: Sampling) -> 
         for one in prompts
     ]
     fitting = [place for place, limit in enumerate(limits) if limit > 0]
-    spoken = {}
+    found = {}
     if fitting:
         rows = _new_tokens(
             composed,
@@ -82,9 +82,9 @@ def speak(composed: Composed, prompts: Sequence[Prompt], sampling: Sampling) -> 
         )
         for place, row in zip(fitting, rows, strict=True):
             cut = limits[place] < prompts[place].max_new_tokens
-            spoken[place] = _spoken(row[: limits[place]], composed.host, sampling.stop, cut)
-    none = Spoken("", 0, "model_length")
-    return [spoken.get(place, none) for place in range(len(prompts))]
+            found[place] = _reply_of(row[: limits[place]], composed.host, sampling.stop, cut)
+    none = Reply("", 0, "model_length")
+    return [found.get(place, none) for place in range(len(prompts))]
 
 
 def _new_tokens(
@@ -97,7 +97,7 @@ def _new_tokens(
     return output[:, prompts.input_ids.shape[1] :].tolist()
 
 
-def _spoken(row: list[int], host: HookedLM, stop: Sequence[str], cut_by_context: bool) -> Spoken:
+def _reply_of(row: list[int], host: HookedLM, stop: Sequence[str], cut_by_context: bool) -> Reply:
     tokenizer = require_tokenizer(host.tokenizer, host.name)
     ends = end_tokens(host)
     n = next((place + 1 for place, token in enumerate(row) if token in ends), None)
@@ -105,10 +105,10 @@ def _spoken(row: list[int], host: HookedLM, stop: Sequence[str], cut_by_context:
     found = [place for place in (text.find(one) for one in stop) if place >= 0]
     if found:
         # tokens after the one that completed the text are padding of the batch
-        return Spoken(text[: min(found)], _n_until(row[:n], stop, tokenizer), "stop")
+        return Reply(text[: min(found)], _n_until(row[:n], stop, tokenizer), "stop")
     if n is not None:
-        return Spoken(text, n, "stop")
-    return Spoken(text, len(row), "model_length" if cut_by_context else "max_tokens")
+        return Reply(text, n, "stop")
+    return Reply(text, len(row), "model_length" if cut_by_context else "max_tokens")
 
 
 def _n_until(row: Sequence[int], stop: Sequence[str], tokenizer: Any) -> int:

@@ -1,4 +1,4 @@
-"""A loaded recipe with the thread that speaks for it, shared by all who ask for the same."""
+"""A loaded recipe with the thread that generates its replies, shared by all who ask for the same."""
 
 import threading
 from collections.abc import Sequence
@@ -6,33 +6,33 @@ from pathlib import Path
 from weakref import WeakValueDictionary
 
 from lm_merge.evaluation.engines.batching import BatchingWorker
-from lm_merge.evaluation.engines.speaking import Prompt, Sampling, Spoken, speak
+from lm_merge.evaluation.engines.replying import Prompt, Reply, Sampling, reply
 from lm_merge.spaces import Composed, system
 from lm_merge.spaces.compose import RECIPE_SUFFIXES
 
 Request = tuple[Prompt, Sampling]
 
 
-class Speaker:
-    """What is loaded, and the thread that speaks for it."""
+class ServedModel:
+    """What is loaded, and the thread that generates."""
 
     def __init__(self, source: str, device: str | None, dtype: str | None, n: int) -> None:
         self.composed: Composed = system(source, device=device, dtype=dtype)
-        self.worker: BatchingWorker[Request, Spoken] = BatchingWorker(
-            self._speak, kind_of=_kind, batch_size=n
+        self.worker: BatchingWorker[Request, Reply] = BatchingWorker(
+            self._reply, kind_of=_kind, batch_size=n
         )
 
-    def _speak(self, requests: Sequence[Request]) -> list[Spoken]:
+    def _reply(self, requests: Sequence[Request]) -> list[Reply]:
         sampling = requests[0][1]  # equal in all: `_kind`
-        return speak(self.composed, [prompt for prompt, _ in requests], sampling)
+        return reply(self.composed, [prompt for prompt, _ in requests], sampling)
 
 
-_SPEAKERS: WeakValueDictionary[str, Speaker] = WeakValueDictionary()
+_SERVED: WeakValueDictionary[str, ServedModel] = WeakValueDictionary()
 _LOADING = threading.Lock()
 
 
-def shared_speaker(model_name: str, device: str | None, dtype: str | None, n: int) -> Speaker:
-    """The speaker of a recipe or model, loaded once for all who hold it; n: its batch size.
+def shared_model(model_name: str, device: str | None, dtype: str | None, n: int) -> ServedModel:
+    """The model of a recipe or a name, loaded once for all who hold it; n: its batch size.
 
     Evaluation frameworks make several objects of one model. A recipe that was edited is another one.
     """
@@ -40,10 +40,10 @@ def shared_speaker(model_name: str, device: str | None, dtype: str | None, n: in
     content = Path(model_name).read_text(encoding="utf-8") if is_recipe else None
     key = repr((model_name, content, device, dtype, n))
     with _LOADING:
-        speaker = _SPEAKERS.get(key)
-        if speaker is None:
-            speaker = _SPEAKERS[key] = Speaker(model_name, device, dtype, n)
-        return speaker
+        served = _SERVED.get(key)
+        if served is None:
+            served = _SERVED[key] = ServedModel(model_name, device, dtype, n)
+        return served
 
 
 def _kind(request: Request) -> Sampling | None:
