@@ -1,0 +1,1 @@
+"""Models to decompose: toy models with a known answer, and language models."""
