@@ -150,4 +150,6 @@ def check_token_ids(ids: Int[Tensor, "..."], layer: Layer) -> None:
     """Raise ValueError for a token id without a column in the embedding."""
     top = int(ids.max())
     if top >= layer.weight.shape[1]:
-        raise ValueError(f"token id {top} is outside 0..{layer.weight.shape[1] - 1} of {layer.name}")
+        raise ValueError(
+            f"token id {top} is outside 0..{layer.weight.shape[1] - 1} of {layer.name}"
+        )

@@ -107,9 +107,7 @@ class Decomposition:
         weights = seen.batch.weights.unsqueeze(1)
         return (rows * weights).sum(-1) / weights.sum(-1)
 
-    def masks(
-        self, seen: Seen, parts: Sequence[Part], draws: Draws
-    ) -> list[dict[str, LayerMask]]:
+    def masks(self, seen: Seen, parts: Sequence[Part], draws: Draws) -> list[dict[str, LayerMask]]:
         """The masks of every part."""
         return [
             masks_of(part, seen.importances, drawn, self.settings.remainder)

@@ -16,14 +16,16 @@ from lm_merge.metrics.decomposition import (
     dense_error,
     identity_error,
     live,
-    mmcs,
     ml2r,
+    mmcs,
 )
 
 Values = dict[str, list[float]]  # metric -> one value a seed
 TOLERANCES = (0.1, 0.2)
 PATTERNS = {"identity": identity_error, "dense": dense_error}
-EVAL_STREAM = 10_000  # generators of evaluation: seeds of their own, so that training draws nothing else
+EVAL_STREAM = (
+    10_000  # generators of evaluation: seeds of their own, so that training draws nothing else
+)
 N_ASCENT = 10  # steps of the adversarial masks that are measured
 
 
@@ -66,14 +68,15 @@ def reconstruction(decomposition: Decomposition, seen: Seen, draw: SeedDraws) ->
 
 @torch.no_grad()
 def sparsity(decomposition: Decomposition, seen: Seen) -> Values:
-    """Mean number of components with an importance above 0, in all and by layer; faithfulness."""
+    """Mean number of components with an importance above 0, by layer and their mean; faithfulness."""
     step = Step(seen.factors, seen.importances, seen.upper, seen.batch.weights)
     found: Values = {"faithfulness": faithfulness(step).tolist()}
     weights = seen.batch.weights
     for name, g in seen.importances.items():
         pairs = zip(g, weights, strict=True)
         found[f"ci_l0 {name}"] = [ci_l0(one, weight) for one, weight in pairs]
-    found["ci_l0"] = [sum(values) for values in zip(*list(found.values())[1:], strict=True)]
+    by_layer = [found[f"ci_l0 {name}"] for name in seen.importances]
+    found["ci_l0"] = [sum(values) / len(values) for values in zip(*by_layer, strict=True)]
     return found
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from lm_merge.decomposition.decomposition import Decomposition
-from lm_merge.decomposition.losses import faithfulness, Step
+from lm_merge.decomposition.losses import Step, faithfulness
 from lm_merge.decomposition.masked import Target
 from lm_merge.decomposition.masks import SeedDraws
 from lm_merge.decomposition.saving import read_checkpoint, write_checkpoint

@@ -60,7 +60,9 @@ Inputs = Mapping[str, Tensor]  # what the target's layers take, by name
 Scores = dict[str, Float[Tensor, "seeds rows n_components"]]
 
 
-def scalar(tensors: Tensors, factors: Mapping[str, Factors], inputs: Inputs, inner: Scores) -> Scores:
+def scalar(
+    tensors: Tensors, factors: Mapping[str, Factors], inputs: Inputs, inner: Scores
+) -> Scores:
     """z_c = w_out . GELU(w_in h_c + b_in) + b_out, of each component's own inner activation."""
     scores = {}
     for name, h in inner.items():
@@ -73,7 +75,9 @@ def scalar(tensors: Tensors, factors: Mapping[str, Factors], inputs: Inputs, inn
     return scores
 
 
-def vector(tensors: Tensors, factors: Mapping[str, Factors], inputs: Inputs, inner: Scores) -> Scores:
+def vector(
+    tensors: Tensors, factors: Mapping[str, Factors], inputs: Inputs, inner: Scores
+) -> Scores:
     """An MLP for each component, all of which read the layer's whole input."""
     scores = {}
     for name in inner:
@@ -86,7 +90,9 @@ def vector(tensors: Tensors, factors: Mapping[str, Factors], inputs: Inputs, inn
     return scores
 
 
-def shared(tensors: Tensors, factors: Mapping[str, Factors], inputs: Inputs, inner: Scores) -> Scores:
+def shared(
+    tensors: Tensors, factors: Mapping[str, Factors], inputs: Inputs, inner: Scores
+) -> Scores:
     """One MLP a layer, from the layer's whole input to the scores of all its components."""
     return {
         name: _mlp(tensors, f"{name}.gate", _dense_input(factors[name], inputs[name]))

@@ -105,8 +105,8 @@ def one_layer(layers: Sequence[str], draw: torch.Generator, kind: str) -> list[P
 def some_layers(layers: Sequence[str], draw: torch.Generator, kind: str) -> list[Part]:
     """One pass with k random layers masked, k ~ U{1..L}; the choice is the same for all seeds."""
     count = int(torch.randint(1, len(layers) + 1, (), generator=draw))
-    chosen = sorted(torch.randperm(len(layers), generator=draw)[:count].tolist())
-    return [Part(tuple(layers[place] for place in chosen), kind)]
+    chosen = set(torch.randperm(len(layers), generator=draw)[:count].tolist())
+    return [Part(tuple(name for place, name in enumerate(layers) if place in chosen), kind)]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The target with masked components in the place of its linear maps."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -13,6 +13,7 @@ from lm_merge.decomposition.masks import LayerMask
 Apply = Callable[[str, Tensor], Tensor]  # (name of a layer, its input) -> its output
 
 
+@runtime_checkable
 class Batch(Protocol):
     """Inputs of a target for all seeds.
 
@@ -27,6 +28,7 @@ class Batch(Protocol):
     def n_rows(self) -> Sequence[int]: ...
 
 
+@runtime_checkable
 class Target(Protocol):
     """A frozen model whose linear maps are decomposed."""
 

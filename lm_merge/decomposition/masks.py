@@ -14,7 +14,9 @@ MaskSource = Literal["uniform", "binomial"]
 class SeedDraws:
     """Uniform draws in [0, 1), a generator for each seed, so that a seed's draws are its own."""
 
-    def __init__(self, generators: Sequence[torch.Generator], source: MaskSource = "uniform") -> None:
+    def __init__(
+        self, generators: Sequence[torch.Generator], source: MaskSource = "uniform"
+    ) -> None:
         self.generators = tuple(generators)
         self.source = source
 

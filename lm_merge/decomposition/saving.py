@@ -77,7 +77,7 @@ def read_checkpoint(path: Path, fit: "Fit") -> None:
             }
     for stream, generators in fit.generators.items():
         for generator, state in zip(generators, tensors[f"generators.{stream}"], strict=True):
-            generator.set_state(state)
+            generator.set_state(state.clone())  # a view into the stack is refused
     device = next(iter(fit.decomposition.tensors.values())).device
     prefix = "last_alive."
     fit.last_alive = {
@@ -86,7 +86,8 @@ def read_checkpoint(path: Path, fit: "Fit") -> None:
         if key.startswith(prefix)
     }
     step, seconds = info["step"], info["cpu_seconds"]
-    assert isinstance(step, int) and isinstance(seconds, int | float)
+    assert isinstance(step, int)
+    assert isinstance(seconds, int | float)
     fit.step_number, fit.cpu_seconds = step, float(seconds)
 
 

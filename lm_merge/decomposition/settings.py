@@ -1,7 +1,7 @@
 """Settings of a decomposition; importing them needs no torch."""
 
 import inspect
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -54,11 +54,13 @@ class DecompositionSettings(BaseModel):
     faithful_start: NonNegativeInt = Field(
         default=200, description="steps on |W - U V|^2 alone first, AdamW with lr 0.01, decay 0.1"
     )
-    eval_every: PositiveInt = Field(default=1000, description="steps from one table row to the next")
+    eval_every: PositiveInt = Field(
+        default=1000, description="steps from one table row to the next"
+    )
     eval_batch: PositiveInt = Field(default=4096, description="examples that metrics are taken on")
 
     @model_validator(mode="after")
-    def _known_and_sufficient(self) -> Self:
+    def _known_and_sufficient(self) -> "DecompositionSettings":
         from lm_merge.decomposition.importance import GATES
 
         if self.gate not in GATES:

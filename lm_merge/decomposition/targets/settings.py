@@ -86,7 +86,9 @@ class UpdateSettings(_Settings):
     """The change that fine-tuning made to a model; base and change are two targets of one kind."""
 
     kind: Literal["update"] = "update"
-    base: TMSSettings | LanguageSettings = Field(description="the model before", discriminator="kind")
+    base: TMSSettings | LanguageSettings = Field(
+        description="the model before", discriminator="kind"
+    )
     tuned: str | tuple[int, ...] = Field(
         description="language: the model after; TMS: the features whose outputs are exchanged"
     )

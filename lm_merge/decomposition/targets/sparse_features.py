@@ -12,7 +12,10 @@ MAX_ON = 0.75  # value of the one feature of a one-hot input
 
 @dataclass(frozen=True)
 class FeatureBatch:
-    """Features x [seeds, rows, n_features], examples that a row stands for, rows that are not padding."""
+    """Inputs of a toy model for all seeds.
+
+    weights: examples that a row stands for; 0 for padding. n_rows: rows that are not padding.
+    """
 
     x: Float[Tensor, "seeds rows n_features"]
     weights: Float[Tensor, "seeds rows"]
