@@ -2,40 +2,30 @@
 
 import warnings
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import nn
 
 from lm_merge.models.hooked_lm import HookedLM
-from lm_merge.recipes import Tolerance
+from lm_merge.models.pair_config import (
+    Difference,
+    IncompatibleModels,
+    accepted_differences,
+    config_differences,
+)
 
-TOLERANCES: tuple[str, ...] = get_args(Tolerance)
+__all__ = ["Difference", "IncompatibleModels", "PairNotice", "check_pair", "check_vocabulary"]
 
 
 class PairNotice(UserWarning):
     """A difference between two models that is no error but decides how the merge speaks."""
 
 
-class IncompatibleModels(ValueError):
-    """Two models that do not fit together in the space in which they are to be merged."""
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Something in which donor and host differ; `tolerance` is the name under which it is accepted."""
-
-    what: str
-    host_value: Any
-    donor_value: Any
-    tolerance: str | None = None
-
-
 def check_pair(host: HookedLM, donor: HookedLM, accept: Collection[str] = ()) -> tuple[str, ...]:
     """Check that a donor fits a host; give the notes worth recording.
 
-    accept: differences that keep shapes, by name: rope, norm_eps, special_tokens, sliding_window.
+    accept: differences that keep shapes, by name (`pair_config.TOLERANCES`).
     Raises IncompatibleModels with both values of every difference that is not accepted. Warns
     (PairNotice) where chat template, end token or generation settings differ: the host's are used.
     """
@@ -57,14 +47,7 @@ def check_vocabulary(
 def _accepted(
     host: HookedLM, donor: HookedLM, accept: Collection[str], found: Iterator[Difference]
 ) -> list[str]:
-    unknown = sorted(set(accept) - set(TOLERANCES))
-    if unknown:
-        raise ValueError(f"accept={unknown} is unknown; choose from {', '.join(TOLERANCES)}")
-    differences = list(found)
-    fatal = [one for one in differences if one.tolerance not in accept]
-    if fatal:
-        raise IncompatibleModels(_message(host, donor, fatal))
-    return [f"accepted: {_sentence(one)}" for one in differences]
+    return accepted_differences(host.name, donor.name, accept, found)
 
 
 def _warned_speech(host: HookedLM, donor: HookedLM) -> list[str]:
@@ -78,18 +61,6 @@ def _warned_speech(host: HookedLM, donor: HookedLM) -> list[str]:
     return speech
 
 
-def _message(host: HookedLM, donor: HookedLM, fatal: list[Difference]) -> str:
-    lines = [f"donor {donor.name!r} does not fit host {host.name!r}:"]
-    for one in fatal:
-        remedy = f" (accept=[{one.tolerance!r}] allows it)" if one.tolerance else ""
-        lines.append(f"  {_sentence(one)}{remedy}")
-    return "\n".join(lines)
-
-
-def _sentence(one: Difference) -> str:
-    return f"{one.what}: host {one.host_value!r}, donor {one.donor_value!r}"
-
-
 def _differences(host: HookedLM, donor: HookedLM) -> Iterator[Difference]:
     kinds = _architecture(host), _architecture(donor)
     if kinds[0] != kinds[1]:
@@ -99,18 +70,24 @@ def _differences(host: HookedLM, donor: HookedLM) -> Iterator[Difference]:
         if values[0] != values[1]:
             yield Difference(name, *values)
     yield from _vocabulary_differences(host, donor)
-    rope = _rope(host), _rope(donor)
-    if rope[0] != rope[1]:
-        yield Difference("RoPE settings", *rope, tolerance="rope")
-    windows = _windows(host), _windows(donor)
-    if windows[0] != windows[1]:
-        yield Difference("sliding window", *windows, tolerance="sliding_window")
+    if host.native is not None and donor.native is not None:
+        yield from config_differences(host.native.config, donor.native.config)
+    else:
+        yield from _hooked_differences(host, donor)
     norms = host.cfg.normalization_type, donor.cfg.normalization_type
     if norms[0] != norms[1]:
         yield Difference("norm type", *norms)
-    eps = host.cfg.eps, donor.cfg.eps
-    if eps[0] != eps[1]:
-        yield Difference("norm eps", *eps, tolerance="norm_eps")
+
+
+def _hooked_differences(host: HookedLM, donor: HookedLM) -> Iterator[Difference]:
+    """Those that a HookedTransformer's own configuration shows."""
+    for what, name, tolerance in (
+        ("RoPE settings", "rotary_base", "rope"),
+        ("norm eps", "eps", "norm_eps"),
+    ):
+        values = getattr(host.cfg, name, None), getattr(donor.cfg, name, None)
+        if values[0] != values[1]:
+            yield Difference(what, *values, tolerance=tolerance)
 
 
 def _vocabulary_differences(host: HookedLM, donor: HookedLM) -> Iterator[Difference]:
@@ -139,33 +116,10 @@ def _vocabulary_differences(host: HookedLM, donor: HookedLM) -> Iterator[Differe
         yield Difference("embedding rows for the host's tokens", needed, donor.d_vocab)
 
 
-def _rope(model: HookedLM) -> Any:
-    """RoPE settings by name; the frequencies' base, the scaling's kind and its numbers."""
-    if model.native is None:
-        return {"rotary_base": getattr(model.cfg, "rotary_base", None)}
-    config = model.native.config.get_text_config()
-    names = ("rope_parameters", "rope_theta", "rope_scaling", "partial_rotary_factor")
-    return {
-        name: getattr(config, name) for name in names if getattr(config, name, None) is not None
-    }
-
-
 def _architecture(model: HookedLM) -> str:
     if model.native is None:
         return str(getattr(model.cfg, "original_architecture", None))
     return str(model.native.config.model_type)
-
-
-def _windows(model: HookedLM) -> Any:
-    """Which blocks see how far back; None for every block seeing all."""
-    if model.native is None:
-        return None
-    config = model.native.config.get_text_config()
-    kinds = getattr(config, "layer_types", None)
-    window = getattr(config, "sliding_window", None)
-    if window is None or (kinds is not None and "sliding_attention" not in kinds):
-        return None
-    return window, kinds if kinds is None or len(set(kinds)) > 1 else kinds[0]
 
 
 def _readout_notes(host: HookedLM, donor: HookedLM) -> list[str]:

@@ -35,7 +35,18 @@ from lm_merge.recipes.sources import Source
 from lm_merge.recipes.yaml_files import read_mapping
 
 Space = Literal["latents", "weights", "logits"]
-Tolerance = Literal["rope", "norm_eps", "special_tokens", "sliding_window"]
+Tolerance = Literal[
+    "rope",
+    "norm_eps",
+    "special_tokens",
+    "sliding_window",
+    "heads",
+    "activation",
+    "soft_caps",
+    "scales",
+    "experts",
+    "labels",
+]
 
 RECIPE_SUFFIXES = (".yaml", ".yml")
 CLASSES = {  # space, which is also the module's name -> class

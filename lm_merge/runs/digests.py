@@ -40,7 +40,7 @@ def digests(
     time of modification and time of status change are the same; the last one moves even where a copy
     keeps the time of modification. What was changed within two seconds is not remembered.
     """
-    entry = _cache_folder() / f"{_name(root)}-{kind}.json"
+    entry = cache_folder() / f"{_name(root)}-{kind}.json"
     known = _read(entry)
     before = [_state(file) for file in files]
     now = time.time_ns()
@@ -69,10 +69,11 @@ def _state(path: Path) -> list[int]:
     return [stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns]
 
 
-def _cache_folder() -> Path:
+def cache_folder(kind: str = "digests") -> Path:
+    """Folder of one kind of entries in the user's cache."""
     given = os.environ.get("LM_MERGE_CACHE")
     shared = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lm_merge"
-    return (Path(given) if given else shared) / "digests"
+    return (Path(given) if given else shared) / kind
 
 
 def _name(root: Path) -> str:

@@ -49,7 +49,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint folder, its files open but its tensors unread."""
+    """A checkpoint folder, its files open but its tensors unread.
+
+    stored: name in the file of each tensor that has another name here.
+    """
 
     name: str
     folder: Path
@@ -57,14 +60,15 @@ class Checkpoint:
     entries: dict[str, Entry]
     handles: dict[Path, Any] = field(repr=False)
     loaded: dict[str, Tensor] = field(default_factory=dict, repr=False)
+    stored: dict[str, str] = field(default_factory=dict, repr=False)
 
     def tensor(self, name: str) -> Shaped[Tensor, "..."]:
         """The tensor, mapped from its file: read when used, private to this process when changed."""
-        file = self.entries[name].file
+        file, stored = self.entries[name].file, self.stored.get(name, name)
         if file is None:
-            return self.loaded[name]
+            return self.loaded[stored]
         try:
-            return self.handles[file].get_tensor(name)
+            return self.handles[file].get_tensor(stored)
         except SafetensorError as error:
             raise OSError(f"{file}: tensor {name!r} cannot be read: {error}") from error
 

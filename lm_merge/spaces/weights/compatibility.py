@@ -1,16 +1,9 @@
 """Whether checkpoints can be merged tensor by tensor, from configurations and headers alone."""
 
+from lm_merge.models.checkpoint_files import some
+from lm_merge.spaces.weights.alignment import unembedding
 from lm_merge.spaces.weights.checkpoint import Checkpoint
 from lm_merge.spaces.weights.vocabulary import is_vocabulary_tensor
-
-UNEMBEDDINGS = ("lm_head.weight", "embed_out.weight")
-N_SHOWN = 3
-
-
-def merged_names(model: Checkpoint) -> list[str]:
-    """Names of the tensors to merge: all, but a tied unembedding that a file holds a second time."""
-    tied = model.config.get("tie_word_embeddings") is True
-    return [name for name in model.entries if not (tied and name in UNEMBEDDINGS)]
 
 
 def check_pair(host: Checkpoint, model: Checkpoint, *, whole: bool) -> None:
@@ -24,11 +17,11 @@ def check_pair(host: Checkpoint, model: Checkpoint, *, whole: bool) -> None:
         if ours is not None and theirs is not None and ours != theirs:
             raise ValueError(f"{pair} differ in {key}: {_short(ours)} and {_short(theirs)}")
     _check_tied(host, model, pair)
-    ours, theirs = set(merged_names(host)), set(merged_names(model))
+    ours, theirs = set(host.entries), set(model.entries)
     if whole and ours != theirs:
         lacking, more = sorted(ours - theirs), sorted(theirs - ours)
-        parts = [f"{model.name!r} lacks {_some(lacking)}"] if lacking else []
-        parts += [f"{host.name!r} lacks {_some(more)}"] if more else []
+        parts = [f"{model.name!r} lacks {some(lacking)}"] if lacking else []
+        parts += [f"{host.name!r} lacks {some(more)}"] if more else []
         raise ValueError(f"{pair} hold different tensors: {'; '.join(parts)}")
     for name in sorted(ours & theirs):
         shapes = host.entries[name].shape, model.entries[name].shape
@@ -41,17 +34,12 @@ def check_pair(host: Checkpoint, model: Checkpoint, *, whole: bool) -> None:
 
 def _check_tied(host: Checkpoint, model: Checkpoint, pair: str) -> None:
     for one, other in ((host, model), (model, host)):
-        heads = [name for name in UNEMBEDDINGS if name in merged_names(one)]
-        if heads and heads[0] not in merged_names(other):
+        head = unembedding(one)
+        if head is not None and unembedding(other) is None:
             raise ValueError(
                 f"{pair}: {other.name!r} ties its unembedding to its embedding, {one.name!r} has "
-                f"{heads[0]!r} of its own; save {other.name!r} untied (or {one.name!r} tied) first"
+                f"{head!r} of its own; save {other.name!r} untied (or {one.name!r} tied) first"
             )
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - N_SHOWN} more" if len(names) > N_SHOWN else ""
-    return ", ".join(names[:N_SHOWN]) + more
 
 
 def _short(value: object) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from lm_merge.operators.weight_methods import get_weight_method
-from lm_merge.recipes import ModelSource
+from lm_merge.recipes import ModelSource, Tolerance
 from lm_merge.spaces.weights.parameters import check_setting
 
 Compat = Literal["mergekit"]
@@ -36,6 +36,7 @@ class Description:
     dtype: that of the output, None for the wider of the host's files and configuration (merging itself
     is done in float32); seed: of random
     masks; given_host: None for the base or the first model; prompts: data of regmean and fisher;
+    accept: differences that are accepted;
     models are told apart by name and revision: a source here has no dtype;
     text: the recipe as given, for the card.
     """
@@ -50,6 +51,7 @@ class Description:
     seed: int = 0
     given_host: ModelSource | None = None
     prompts: tuple[str, ...] = ()
+    accept: tuple[Tolerance, ...] = ()
     text: str = ""
 
     @property

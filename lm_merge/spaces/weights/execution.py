@@ -1,17 +1,20 @@
 """Running a plan: tensors in threads, within a bound of memory, into a folder that appears when done."""
 
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from threading import Condition
+from threading import Condition, current_thread, main_thread
 
 import torch
 
+from lm_merge.models.checkpoint_files import some
 from lm_merge.spaces.weights.checkpoint import Checkpoint
+from lm_merge.spaces.weights.folder import written_by_a_merge
 from lm_merge.spaces.weights.plan import Plan, TensorPlan
 from lm_merge.spaces.weights.statistics import Statistics
 from lm_merge.spaces.weights.tensor_merge import Setting, merge_tensor
@@ -23,7 +26,7 @@ SPARE_BYTES = 64 * 2**20  # configuration, tokenizer, headers
 def check_output(out: Path, plan: Plan, *, overwrite: bool) -> None:
     """Raise OSError before anything is written: folder there already, or too little space for it.
 
-    overwrite: a folder that is a checkpoint (or empty) may be replaced; another is never touched.
+    overwrite: a folder that a merge wrote (or an empty one) may be replaced; another is never touched.
     """
     if out.exists() or out.is_symlink():
         if not overwrite:
@@ -42,6 +45,12 @@ def check_output(out: Path, plan: Plan, *, overwrite: bool) -> None:
         if inside:
             raise FileExistsError(
                 f"out={str(out)!r} is, or holds, model {inside[0]!r} of the recipe; pass another name"
+            )
+        foreign = [] if written_by_a_merge(out) else sorted(path.name for path in out.iterdir())
+        if foreign:
+            raise FileExistsError(
+                f"out={str(out)!r} was not written by a merge alone ({some(foreign)}), so it is "
+                "not replaced; pass another name"
             )
     parent = _existing_parent(out)
     free, needed = shutil.disk_usage(parent).free, plan.n_bytes + SPARE_BYTES
@@ -70,7 +79,8 @@ def folder_when_done(out: Path) -> Iterator[Path]:
     out.absolute().parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.absolute().parent))
     try:
-        yield work
+        with termination_as_exit():
+            yield work
         work.chmod(0o755)
         if out.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{out.name}-old-", dir=out.absolute().parent))
@@ -81,6 +91,30 @@ def folder_when_done(out: Path) -> Iterator[Path]:
             work.rename(out)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def termination_as_exit() -> Iterator[None]:
+    """SIGTERM, inside, ends the program like an interrupt, so that what is half done is removed.
+
+    The exit status is 143. A handler that the program has set itself stays, and only the main thread
+    can set one.
+    """
+    if (
+        current_thread() is not main_thread()
+        or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    ):
+        yield
+        return
+
+    def leave(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def write_tensors(

@@ -2,27 +2,47 @@
 
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
-from lm_merge.models.tokenizer_files import TOKENIZER_FILES
+from lm_merge.models.checkpoint_files import CONFIG
+from lm_merge.models.tokenizer_files import PROCESSOR_FILES, TOKENIZER_FILES
+from lm_merge.spaces.weights.alignment import UNEMBEDDINGS
 from lm_merge.spaces.weights.plan import Plan
 from lm_merge.spaces.weights.vocabulary import n_rows
 
+MADE_BY = "Made by lm_merge"
+WRITTEN = re.compile(r"model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json|\w+\.py")
 N_BLOCKS_KEYS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 
 
 def write_small_files(plan: Plan, folder: Path, notes: list[str], version: str) -> None:
     """Write config.json, generation config, tokenizer files and README.md."""
     (folder / "config.json").write_text(json.dumps(output_config(plan), indent=2) + "\n")
-    for name in ("generation_config.json", *_python_files(plan.host.folder)):
+    for name in ("generation_config.json", *PROCESSOR_FILES, *_python_files(plan.host.folder)):
         if (plan.host.folder / name).is_file():
             shutil.copyfile(plan.host.folder / name, folder / name)
     for name in TOKENIZER_FILES:
         if (plan.tokenizer_owner.folder / name).is_file():
             shutil.copyfile(plan.tokenizer_owner.folder / name, folder / name)
     (folder / "README.md").write_text(model_card(plan, notes, version), encoding="utf-8")
+
+
+def written_by_a_merge(folder: Path) -> bool:
+    """Whether a folder has the card of a merge and only such files as a merge writes; or is empty."""
+    paths = list(folder.iterdir())
+    known = {CONFIG, "generation_config.json", "README.md", *PROCESSOR_FILES, *TOKENIZER_FILES}
+    card = folder / "README.md"
+    return not paths or (
+        card.is_file()
+        and MADE_BY in card.read_text(encoding="utf-8", errors="replace")
+        and all(
+            path.is_file() and (path.name in known or WRITTEN.fullmatch(path.name))
+            for path in paths
+        )
+    )
 
 
 def _python_files(folder: Path) -> list[str]:
@@ -47,6 +67,10 @@ def output_config(plan: Plan) -> dict[str, Any]:
             part["vocab_size"] = n_rows(plan.tokenizer_owner)
         if plan.block_origins is not None:
             _set_blocks(part, plan.block_origins)
+    head = any(one.name.endswith(UNEMBEDDINGS) for one in plan.tensors)
+    if any(part.get("tie_word_embeddings") is head for part in parts):
+        for part in (config, *(part for part in parts if "tie_word_embeddings" in part)):
+            part["tie_word_embeddings"] = not head
     if "dtype" in config:
         config.pop("torch_dtype", None)  # its former name
     elif "torch_dtype" not in config:
@@ -89,7 +113,7 @@ tags:
 
 # Merge by {description.method}
 
-Made by lm_merge {version} in the space of weights{compat}; {len(plan.tensors)} tensors.
+{MADE_BY} {version} in the space of weights{compat}; {len(plan.tensors)} tensors.
 
 {models}
 {base}

@@ -35,8 +35,6 @@ def from_recipe(
     method = NAMES_OF_OTHER_SPACES.get(recipe.operator, recipe.operator)
     if "t" in recipe.operator_args and recipe.alpha is not None:
         raise ValueError("operator_args: t and alpha both give the donor's weight; leave one out")
-    if recipe.accept:
-        raise ValueError("accept is for spaces 'latents' and 'logits'; leave it out")
     if method == "passthrough":
         raise ValueError("operator 'passthrough' needs slices: give a recipe in mergekit's format")
     if method not in {*WEIGHT_METHODS, "task_vector"}:
@@ -59,6 +57,7 @@ def from_recipe(
         seed=int(seed),
         given_host=_files(recipe.host),
         prompts=() if data is None else read_prompts(data),
+        accept=recipe.accept,
         text=yaml.safe_dump(recipe.model_dump(exclude_defaults=True), sort_keys=False),
     )
 

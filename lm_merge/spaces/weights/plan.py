@@ -29,10 +29,12 @@ class Input:
     def flat(self) -> Float[Tensor, " n"]:
         """All values in one row; mapped from the file unless rows are put in order."""
         values = self.model.tensor(self.tensor)
-        if self.rows is None or self.filler is None:
+        if self.rows is None:
             return values.reshape(-1)
         missing = self.rows.rows < 0
         ordered = values[self.rows.rows.clamp(min=0)]
+        if self.filler is None:  # every row has a source
+            return ordered.reshape(-1)
         ordered[missing] = self.filler.tensor(self.tensor)[missing].to(ordered.dtype)
         return ordered.reshape(-1)
 

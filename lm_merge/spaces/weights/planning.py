@@ -4,27 +4,49 @@ from collections.abc import Mapping
 
 import torch
 
+from lm_merge.models.model_class import check_whole
 from lm_merge.operators.consensus import agreeing_sum
 from lm_merge.operators.weight_methods import get_weight_method
 from lm_merge.recipes import ModelSource
+from lm_merge.spaces.weights.alignment import aligned
 from lm_merge.spaces.weights.blocks import comes_first, find_blocks
 from lm_merge.spaces.weights.checkpoint import Checkpoint
-from lm_merge.spaces.weights.compatibility import check_pair, merged_names
+from lm_merge.spaces.weights.compatibility import check_pair
 from lm_merge.spaces.weights.description import Description, Slice, SliceSource
+from lm_merge.spaces.weights.meaning import is_label_tensor, label_rows, meaning_notes
 from lm_merge.spaces.weights.parameters import Value, lookup
 from lm_merge.spaces.weights.plan import Input, Plan, TensorPlan
 from lm_merge.spaces.weights.vocabulary import RowMap, is_vocabulary_tensor, row_map
 
 
 def make_plan(description: Description, checkpoints: Mapping[ModelSource, Checkpoint]) -> Plan:
-    """Check that the models fit together and say what each tensor of the output is made of."""
+    """Check that the models are whole and fit together; what each tensor of the output is made of."""
+    as_stored = list(checkpoints.values())
+    checkpoints = aligned(checkpoints, description.host)
     host = checkpoints[description.host]
+    meanings: list[str] = []
     whole = all(source.blocks is None for one in description.slices for source in one.sources)
     for model in checkpoints.values():
         if model is not host:
             check_pair(host, model, whole=whole)
-    maps, owner, notes = _row_maps(description, host, checkpoints)
-    maker = _Maker(description, host, checkpoints, maps, owner)
+            meanings += meaning_notes(host, model, description.accept)
+    unchecked = [
+        check_whole(one.folder, one.name, one.config, {n: e.shape for n, e in one.entries.items()})
+        for one in as_stored
+    ]
+    maps, owner, row_notes = _row_maps(description, host, checkpoints)
+    label_maps = {
+        key: rows
+        for key, model in checkpoints.items()
+        if (rows := label_rows(host, model)) is not None
+    }
+    notes = (
+        *filter(None, unchecked),
+        *meanings,
+        *row_notes,
+        *(one.note for one in label_maps.values()),
+    )
+    maker = _Maker(description, host, checkpoints, maps, owner, label_maps)
     tensors, origins = maker.tensors()
     opened = tuple(checkpoints.values())
     return Plan(description, host, tensors, origins, owner, notes, opened)
@@ -36,11 +58,17 @@ def _row_maps(
     source = description.tokenizer_source
     owner = host if source in (None, "base") else _tokenizer_owner(source, checkpoints)
     maps: dict[ModelSource, RowMap] = {}
+    notes: list[str] = []
     for key, model in checkpoints.items():
-        found = None if model is owner else row_map(owner, model, matched=source is not None)
-        if found is not None:
+        if model is owner:
+            continue
+        found = row_map(owner, model, matched=source is not None, accept=description.accept)
+        if isinstance(found, RowMap):
             maps[key] = found
-    return maps, owner, tuple(one.note for one in maps.values())
+            notes.append(found.note)
+        elif found is not None:
+            notes.append(found)
+    return maps, owner, tuple(notes)
 
 
 def _tokenizer_owner(source: str, checkpoints: Mapping[ModelSource, Checkpoint]) -> Checkpoint:
@@ -65,17 +93,18 @@ class _Maker:
         checkpoints: Mapping[ModelSource, Checkpoint],
         maps: Mapping[ModelSource, RowMap],
         owner: Checkpoint,
+        label_maps: Mapping[ModelSource, RowMap],
     ) -> None:
         self.description, self.host, self.checkpoints = description, host, checkpoints
-        self.maps, self.owner = maps, owner
+        self.maps, self.owner, self.label_maps = maps, owner, label_maps
         self.method = get_weight_method(description.method)
-        self.blocks = {key: find_blocks(merged_names(one)) for key, one in checkpoints.items()}
+        self.blocks = {key: find_blocks(one.entries) for key, one in checkpoints.items()}
 
     def tensors(self) -> tuple[tuple[TensorPlan, ...], tuple[int, ...] | None]:
         """Every tensor of the output, in the host's order, and where its blocks come from."""
         description, slices = self.description, self.description.slices
         ours = self.blocks[description.host]
-        plain = [name for name in merged_names(self.host) if ours.number(name) is None]
+        plain = [name for name in self.host.entries if ours.number(name) is None]
         first = [name for name in plain if comes_first(name)]
         made = [self._tensor(name, None, 0, slices[0], 0.0) for name in first]
         origins: list[int] = []
@@ -109,13 +138,15 @@ class _Maker:
 
     def _block_names(self, source: SliceSource, block: int) -> list[str]:
         blocks = self.blocks[source.model]
-        names = merged_names(self.checkpoints[source.model])
+        names = list(self.checkpoints[source.model].entries)
         return [name for name in names if blocks.number(name) == block]
 
     def _input(self, model: ModelSource, name: str) -> Input:
         checkpoint = self.checkpoints[model]
         if name not in checkpoint.entries:
             raise ValueError(f"model {checkpoint.name!r} has no tensor {name!r}")
+        if model in self.label_maps and is_label_tensor(checkpoint, name):
+            return Input(checkpoint, name, self.label_maps[model])
         rows = self.maps.get(model) if is_vocabulary_tensor(checkpoint, name) else None
         return Input(checkpoint, name, rows, self.owner if rows is not None else None)
 

@@ -45,7 +45,7 @@ def merge_tensor(plan: TensorPlan, write: Write, setting: Setting) -> str | None
     method, weights, note = method_of(plan), torch.tensor(plan.weights).unsqueeze(-1), None
     if plan.by_row:
         merged, note = _merged_by_row(plan, flats, base, _direction(plan, setting.compat))
-        write(merged.to(plan.dtype), 0)
+        write(_in_dtype(merged, plan), 0)
         return note
     combine = method.combine
     if method.thin is not None:
@@ -61,7 +61,7 @@ def merge_tensor(plan: TensorPlan, write: Write, setting: Setting) -> str | None
         if by_data is not None:
             size = plan.n_values if method.statistics == "gram" else CHUNK
             for start, states in _states(plan, flats, None, check=True, size=size):
-                write(by_data(states, start).to(plan.dtype), start)
+                write(_in_dtype(by_data(states, start), plan), start)
             return None
         note = f"{plan.name}: no {method.statistics} statistic, so the mean"
     normal = method.thin is None
@@ -71,8 +71,19 @@ def merge_tensor(plan: TensorPlan, write: Write, setting: Setting) -> str | None
         )
         if base is not None:
             merged = merged.add_(base[start : start + merged.shape[-1]])
-        write(merged.to(plan.dtype), start)
+        write(_in_dtype(merged, plan), start)
     return note
+
+
+def _in_dtype(merged: Float[Tensor, " n"], plan: TensorPlan) -> Float[Tensor, " n"]:
+    """Values in the dtype of the output; ValueError if any is not finite there."""
+    if merged.numel() and not torch.stack(merged.aminmax()).to(plan.dtype).isfinite().all():
+        wider = "" if plan.dtype == torch.float32 else ", or a wider dtype, such as float32"
+        raise ValueError(
+            f"tensor {plan.name!r}: {plan.method} gives values that are not finite in "
+            f"{str(plan.dtype).removeprefix('torch.')}; give smaller weights{wider}"
+        )
+    return merged.to(plan.dtype)
 
 
 def _states(

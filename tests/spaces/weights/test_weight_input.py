@@ -66,7 +66,6 @@ def refused(recipe: dict[str, Any], tmp_path: Path, match: str, **options: Any) 
         ({"donor_weights": [-1.0]}, "must be non-negative"),
         ({"data": ["12+34 = ?"]}, "method 'linear' reads no data; leave prompts and data out"),
         ({"operator": "fisher", "alpha": None, "data": "no-such.txt"}, "'no-such.txt' is no file"),
-        ({"accept": ["rope"]}, "accept is for spaces 'latents' and 'logits'"),
         ({"host": {"model": "tiny-instruct", "dtype": "int4"}}, "dtype='int4' is unknown"),
         ({"space": "logits", "operator": "soft"}, "needs a recipe with space 'weights'"),
     ],
