@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float, Int
@@ -16,6 +17,8 @@ from lm_merge.models.forward_pass import token_positions
 from lm_merge.models.hooked_transformer import generate_ids
 from lm_merge.recipes import Source
 from lm_merge.threads import fit_threads
+
+_MERGES: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()  # module -> the merge on it
 
 
 class HookedLM:
@@ -51,7 +54,6 @@ class HookedLM:
         self.name = name
         self.source: Source = source or name
         self.in_memory_only = False
-        self.merge_attached: Any = None  # the merge whose hooks hang on this model just now
         fit_threads(sum(parameter.numel() for parameter in (native or hooked).parameters()))
 
     def __repr__(self) -> str:
@@ -66,6 +68,27 @@ class HookedLM:
         if isinstance(self._hooked, LateBridge):
             self._hooked = self._hooked.bridge
         return self._hooked
+
+    @property
+    def merge_attached(self) -> Any:
+        """The merge whose hooks are on this model now; None without one.
+
+        It belongs to the modules: two HookedLMs around one native model see the same.
+        """
+        return next((_MERGES[one] for one in self._modules() if one in _MERGES), None)
+
+    @merge_attached.setter
+    def merge_attached(self, merge: Any) -> None:
+        for module in self._modules():
+            if merge is None:
+                _MERGES.pop(module, None)
+            else:
+                _MERGES[module] = merge
+
+    def _modules(self) -> list[nn.Module]:
+        """The modules that hooks of a merge are put on, in both views."""
+        native = [] if self.native is None else [self.native.base_model]
+        return [*native, *([] if isinstance(self._hooked, LateBridge) else [self._hooked])]
 
     @property
     def cfg(self) -> Any:
@@ -231,6 +254,13 @@ class HookedLM:
             )
             return generation.in_form_of(prompts, output, self.tokenizer)
         return generation.generate(self.native, self.tokenizer, prompts, **arguments)
+
+    def check_length(
+        self, prompts: generation.EncodedPrompts, max_new_tokens: int | None, arguments: Any
+    ) -> None:
+        """Raise ValueError where prompts and new tokens exceed what the model can read."""
+        if self.native is not None:
+            generation.check_length(self.native, prompts, max_new_tokens, arguments)
 
     def to_tokens(
         self, prompts: str | Sequence[str], *, chat: bool = False

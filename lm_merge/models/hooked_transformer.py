@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lm_merge.generation import seeded
+
 
 def generate_ids(
     hooked: Any,
@@ -22,9 +24,7 @@ def generate_ids(
     if hooked.tokenizer is None:
         arguments.setdefault("stop_at_eos", False)
     settings = {"do_sample": False, "verbose": False, "return_type": "tokens", **arguments}
-    with torch.random.fork_rng(enabled=seed is not None):
-        if seed is not None:
-            torch.manual_seed(seed)
+    with seeded(seed, {torch.device(hooked.cfg.device)}):
         return hooked.generate(
             input_ids.to(hooked.cfg.device), max_new_tokens=max_new_tokens or 20, **settings
         )

@@ -89,6 +89,7 @@ def _registered(
         for module, hook in hooks:
             stack.callback(module.register_forward_hook(hook, prepend=True).remove)
         if root is not None:
+            root = root.base_model  # so that a body run by itself is merged, too
             begin = root.register_forward_pre_hook(callbacks.begin, with_kwargs=True, prepend=True)
             stack.callback(begin.remove)
             end = root.register_forward_hook(lambda *_: callbacks.end(), prepend=True)

@@ -1,7 +1,7 @@
 """The logits that a forward pass ends with: where an ensemble replaces a host's output."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from torch import nn
@@ -20,10 +20,23 @@ def attach_logits(model: HookedLM, begin: Begin, end: End) -> Iterator[None]:
     user's own sees the output.
     """
     native: Any = model.native
-    before = native.register_forward_pre_hook(begin, with_kwargs=True, prepend=True)
-    after = native.register_forward_hook(end, with_kwargs=True, prepend=True)
-    try:
+    running: list[bool] = []
+
+    def refuse_body_alone(*_: Any) -> None:
+        if not running:
+            raise RuntimeError(
+                f"the body of {model.name!r} was called by itself inside the hooks of an ensemble, "
+                "which merges logits: call the model with its head, or leave the hooks first"
+            )
+
+    with ExitStack() as stack:
+        for handle in (
+            native.register_forward_pre_hook(begin, with_kwargs=True, prepend=True),
+            native.register_forward_hook(end, with_kwargs=True, prepend=True),
+            native.register_forward_pre_hook(lambda *_: running.append(True)),
+            native.register_forward_hook(lambda *_: running.clear(), always_call=True),
+        ):
+            stack.callback(handle.remove)
+        if native.base_model is not native:
+            stack.callback(native.base_model.register_forward_pre_hook(refuse_body_alone).remove)
         yield
-    finally:
-        before.remove()
-        after.remove()

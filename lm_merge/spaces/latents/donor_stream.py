@@ -1,7 +1,6 @@
-"""The donor's residual stream: its blocks up to the last merged one, on the host's tokens."""
+"""One donor's residual stream: its blocks up to the last merged one, on the host's tokens."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,21 +10,13 @@ from transformers import DynamicCache
 from lm_merge.models import HookedLM
 from lm_merge.models.forward_pass import hidden_of
 from lm_merge.models.weight_sharing import follow_training_mode, weight_sharing_copy
-
-
-@dataclass(frozen=True)
-class ForwardInputs:
-    """What a model's forward was given, as far as a donor must be given the same."""
-
-    input_ids: Tensor
-    attention_mask: Any
-    position_ids: Tensor | None
+from lm_merge.spaces.latents.state_stream import ForwardInputs
 
 
 class DonorStream:
     """A donor that runs to its last merged block only, without final norm and unembedding.
 
-    The modules are a twin over the donor's own parameters: hooks on the donor do not act here, and
+    The modules are a copy over the donor's own parameters: hooks on the donor do not act here, and
     nothing is copied. `coupled`: it stops after each merged block and goes on from what `resume`
     gives it.
     """
@@ -48,10 +39,14 @@ class DonorStream:
                 self._blocks[layer].register_forward_hook(self._keeper(layer))
 
     @property
+    def _dtype(self) -> torch.dtype:
+        return next(self._body.parameters()).dtype
+
+    @property
     def device(self) -> torch.device:
         return next(self._body.parameters()).device
 
-    def new_cache(self) -> DynamicCache:
+    def new_cache(self, batch: int) -> DynamicCache:
         """An empty cache for the blocks that run."""
         return DynamicCache(config=self._body.config)
 
@@ -77,7 +72,7 @@ class DonorStream:
         following = [other for other in self.layers if other > layer]
         if not following:
             return
-        state = merged.to(self.device)
+        state = merged.to(self.device, self._dtype)
         for number in range(layer + 1, following[0] + 1):
             state = self._pauses[number].proceed(state)
         self.states[following[0]] = state

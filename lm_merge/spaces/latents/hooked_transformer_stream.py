@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lm_merge.spaces.latents.state_stream import ForwardInputs
+
 
 class HookedTransformerStream:
     """A HookedTransformer donor that runs to its last merged block; states are handed over once."""
@@ -22,9 +24,10 @@ class HookedTransformerStream:
         cfg = self._hooked.cfg
         return TransformerLensKeyValueCache.init_cache(cfg, cfg.device, batch)
 
-    def start(self, tokens: Tensor, attention_mask: Tensor | None, cache: Any) -> None:
+    def start(self, inputs: ForwardInputs, cache: Any) -> None:
         """Run on new tokens; `states` then holds resid_post of the merged blocks."""
         self.states.clear()
+        tokens, attention_mask = inputs.input_ids, inputs.attention_mask
         if attention_mask is not None:
             attention_mask = attention_mask[:, -tokens.shape[1] :]  # the cache holds the rest
         elif cache is not None and self._hooked.tokenizer is None:

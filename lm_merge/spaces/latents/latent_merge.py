@@ -206,6 +206,8 @@ class LatentMerge:
         if "assistant_model" in arguments:
             arguments["assistant_model"] = unmerged(arguments["assistant_model"], host)
         encoded = prepare(host.tokenizer, prompts, host.name, chat, attention_mask)
+        for donor in self.donors:
+            donor.check_length(encoded, max_new_tokens, arguments)
         view = "hooked" if host.native is None else "native"
         with self._runner.attach(view), self._runner.generating(encoded.input_ids.shape[1]):
             return host.continue_prompts(encoded, max_new_tokens=max_new_tokens, **arguments)

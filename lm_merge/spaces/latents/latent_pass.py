@@ -28,6 +28,11 @@ class LatentPass:
     donors_ran: bool = False
     not_finite: dict[int, Tensor] = field(default_factory=dict)
 
+    @classmethod
+    def unmerged(cls, like: "LatentPass") -> "LatentPass":
+        """A pass over the same tokens in which nothing is merged."""
+        return cls(like.merged_at, like.real, like.generated, like.n_before)
+
     def open_gate(
         self, gate: Gate, shares: Sequence[float], host: Tensor, donors: Sequence[Tensor]
     ) -> Float[Tensor, "batch pos 1"]:

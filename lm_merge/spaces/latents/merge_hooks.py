@@ -1,27 +1,29 @@
-"""A merge at work: the callbacks that run donors beside the host and merge their states."""
+"""The callbacks of a latent merge: donors run on the host's tokens, and their states are merged in."""
 
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lm_merge.caches.merge_cache import merge_cache
 from lm_merge.coefficients import Alpha
 from lm_merge.models import HookedLM
 from lm_merge.sites.attach import attach_hooked, attach_native
+from lm_merge.sites.generate_call import framed_generate
 from lm_merge.spaces.host_lock import HostLock
 from lm_merge.spaces.latents.alpha_record import AlphaRecord
-from lm_merge.spaces.latents.donor_stream import DonorStream, ForwardInputs
-from lm_merge.spaces.latents.hooked_transformer_stream import HookedTransformerStream
+from lm_merge.spaces.latents.donor_streams import DonorStreams
 from lm_merge.spaces.latents.latent_pass import LatentPass, raise_if_not_finite
 from lm_merge.spaces.latents.merged_positions import generated_index, real_tokens
 from lm_merge.spaces.latents.state_merge import StateMerge
+from lm_merge.spaces.latents.state_stream import ForwardInputs
 
 
 class MergeHooks:
-    """Hangs on a host's view while attached; between forward passes it holds no state of tokens.
+    """A merge's hooks on a host's view; between forward passes they hold no state of tokens.
 
     donors, base: the models whose streams are read. layers: merged block -> alpha, which may be
     replaced between passes. shares: merged block -> the donors' parts of alpha; a donor stops at the
@@ -40,12 +42,10 @@ class MergeHooks:
         positions: str,
         donor_stream: str,
     ) -> None:
-        self.host, self.merge_states, self.shares = host, merge_states, shares
+        self.host, self.merge_states = host, merge_states
         self.layers, self.positions = layers, positions
-        self.coupled = donor_stream == "coupled"
         self.record: AlphaRecord | None = None
-        self._streams = _donor_streams(donors, shares, coupled=self.coupled)
-        self._base = None if base is None else _stream(base, list(layers), coupled=self.coupled)
+        self._donors = DonorStreams(donors, base, shares, coupled=donor_stream == "coupled")
         self._id = uuid.uuid4().hex
         self._prompt_length: int | None = None
         self._pass: LatentPass | None = None
@@ -57,7 +57,7 @@ class MergeHooks:
 
     @contextmanager
     def attach(self, view: str) -> Iterator[None]:
-        """Hang the merge on one view, once however often it is asked for; take it off at the end.
+        """Inside, one view is merged; nested calls attach it once.
 
         Raises RuntimeError where another merge, or another thread, is at work on the host.
         """
@@ -65,43 +65,23 @@ class MergeHooks:
             if nested:
                 yield
                 return
-            attach = attach_native if view == "native" else attach_hooked
-            attached = attach(self.host, list(self.layers), self)
-            try:
-                with attached, self._telling_generate_the_prompt(view):
-                    yield
+            with ExitStack() as stack:
+                stack.callback(self._forget_pass)
+                if view == "native":
+                    stack.enter_context(attach_native(self.host, list(self.layers), self))
+                    stack.enter_context(framed_generate(self.host.native, self._generating_once))
+                else:
+                    stack.enter_context(attach_hooked(self.host, list(self.layers), self))
+                yield
                 self.end()  # of a pass that was stopped at a layer, and so did not end itself
-            finally:
-                self._pass = None
 
-    @contextmanager
-    def _telling_generate_the_prompt(self, view: str) -> Iterator[None]:
-        """Frame the native view's own `generate`, so that callers inside `hooks()` need not.
+    def _forget_pass(self) -> None:
+        self._pass = None
 
-        Only there is the prompt known: with drafts or a prefill in parts it does not end where the
-        first forward pass ends.
-        """
-        native: Any = self.host.native
-        if view != "native":
-            yield
-            return
-        generate, before = native.generate, vars(native).get("generate")
-
-        def framed(*arguments: Any, **keywords: Any) -> Any:
-            given = arguments[0] if arguments else None
-            ids = keywords.get("input_ids", keywords.get("inputs", given))
-            if self._prompt_length is not None or not isinstance(ids, Tensor):
-                return generate(*arguments, **keywords)
-            with self.generating(ids.shape[1]):
-                return generate(*arguments, **keywords)
-
-        native.generate = framed
-        try:
-            yield
-        finally:
-            del native.generate
-            if before is not None:  # somebody's own, on this very object
-                native.generate = before
+    def _generating_once(self, input_ids: Tensor) -> AbstractContextManager[None]:
+        """`generating`, unless a call around this one knows the prompt already."""
+        known = self._prompt_length is not None
+        return nullcontext() if known else self.generating(input_ids.shape[1])
 
     @contextmanager
     def generating(self, prompt_length: int) -> Iterator[None]:
@@ -114,7 +94,7 @@ class MergeHooks:
         passes = self._unchecked
         try:
             yield
-        except Exception:  # after an error of torch's too: sampling from NaN fails in its own words
+        except Exception:  # sampling from NaN raises an error of torch's
             raise_if_not_finite(passes)
             raise
         else:
@@ -131,18 +111,17 @@ class MergeHooks:
             raise ValueError(
                 "a merged model takes token ids (input_ids): donors embed them themselves"
             )
+        _refuse_checkpointing(module)
+        batch = len(input_ids)
         cache = merge_cache(
-            module.config,
-            keywords,
-            self._id,
-            lambda: [stream.new_cache() for stream in self._all_streams()],
+            module.config, keywords, self._id, lambda: self._donors.new_caches(batch)
         )
         inputs = ForwardInputs(
             input_ids, keywords.get("attention_mask"), keywords.get("position_ids")
         )
         n_before = 0 if cache is None else cache.get_seq_length()
         self._pass = self._new_pass(input_ids, inputs.attention_mask, cache, n_before)
-        self._run_donors(self._pass, cache, lambda stream, own: stream.start(inputs, own))
+        self._run_donors(self._pass, inputs, cache)
         return arguments, keywords
 
     def begin_hooked_transformer(
@@ -152,26 +131,18 @@ class MergeHooks:
         self._lock.check_thread()
         n_before = 0 if cache is None else cache[0].past_keys.shape[1]
         if cache is not None and n_before == 0:
-            cache.donor_caches = [stream.new_cache(len(tokens)) for stream in self._all_streams()]
+            cache.donor_caches = self._donors.new_caches(len(tokens))
             cache.last_prompt_column = None
         current = self._new_pass(tokens, attention_mask, cache, n_before)
-        self._pass = None  # a host that is its own donor runs unmerged now
-        self._run_donors(
-            current, cache, lambda stream, own: stream.start(tokens, attention_mask, own)
-        )
+        self._pass = LatentPass.unmerged(current)  # for a host that is its own donor
+        self._run_donors(current, ForwardInputs(tokens, attention_mask, None), cache)
         self._pass = current
 
-    def _all_streams(self) -> list[Any]:
-        return [*self._streams, *([] if self._base is None else [self._base])]
-
-    def _run_donors(self, current: LatentPass, cache: Any, start: Callable[..., None]) -> None:
-        """Run every stream on the new tokens; with a cache always, so that it never falls behind."""
+    def _run_donors(self, current: LatentPass, inputs: ForwardInputs, cache: Any) -> None:
+        """Run the donors on the new tokens; with a cache always, so that none falls behind."""
         if cache is None and all(not callable(a) and a == 0 for a in self.layers.values()):
             return
-        streams = self._all_streams()
-        caches = [None] * len(streams) if cache is None else cache.donor_caches
-        for stream, own in zip(streams, caches, strict=True):
-            start(stream, own)
+        self._donors.run(inputs, None if cache is None else cache.donor_caches)
         current.donors_ran = True
 
     def _new_pass(
@@ -190,32 +161,28 @@ class MergeHooks:
         return LatentPass(merged_at, real, generated, n_before)
 
     def at_layer(self, layer: int, state: Tensor) -> Tensor | None:
-        """After a merged block: its output with the donors' states merged in; None to leave it."""
-        host = state
-        alpha, current = self.layers[layer], self._pass
-        if current is None or not current.donors_ran:
-            return None  # a block run by itself, or a merge that is off
-        contributing = [
-            (stream, share)
-            for stream, share in zip(self._streams, self.shares[layer], strict=True)
-            if share != 0
-        ]
-        states = [stream.take(layer) for stream, _ in contributing]
-        shares = [share for _, share in contributing]
-        base = None if self._base is None else self._base.take(layer)
-        merged = host
+        """The host's state with the donors' states merged in; None to leave it.
+
+        Raises RuntimeError for a block that runs outside a forward pass, where there is no donor.
+        """
+        alpha, current, host = self.layers[layer], self._pass, state
+        if current is None:
+            raise RuntimeError(
+                f"block {layer} of {self.host.name!r} was called by itself inside the hooks of a merge, "
+                "where no donor runs: call the model, or leave the hooks first"
+            )
+        if not current.donors_ran:
+            return None
+        taken, merged = self._donors.take(layer), host
         if callable(alpha) or alpha != 0:
+            shares, states = taken.shares, taken.states
             values = current.open_gate(alpha, shares, host, states) if callable(alpha) else alpha
-            merged = current.select(host, self.merge_states(values, shares, host, states, base))
+            merged = self.merge_states(values, shares, host, states, taken.base)
+            merged = current.select(host, merged)
             current.note(layer, merged)
             if self.record is not None:
                 self.record.add(layer, current, values, host)
-        if self.coupled:
-            others = [*zip((s for s, _ in contributing), states, strict=True)]
-            if self._base is not None:
-                others.append((self._base, base))
-            for stream, state in others:
-                stream.resume(layer, current.select(state.to(host), merged))
+        self._donors.resume(layer, taken, merged, current)
         return None if merged is host else merged
 
     def end(self) -> None:
@@ -229,17 +196,12 @@ class MergeHooks:
             self._unchecked.append(current)
 
 
-def _donor_streams(
-    donors: Sequence[HookedLM], shares: dict[int, tuple[float, ...]], *, coupled: bool
-) -> list[Any]:
-    """A stream for each donor, over the blocks in which it has a part."""
-    return [
-        _stream(donor, [layer for layer, parts in shares.items() if parts[i] != 0], coupled=coupled)
-        for i, donor in enumerate(donors)
-    ]
-
-
-def _stream(model: HookedLM, layers: list[int], *, coupled: bool) -> Any:
-    if model.native is None:
-        return HookedTransformerStream(model.hooked, layers)
-    return DonorStream(model, layers, coupled=coupled)
+def _refuse_checkpointing(module: Any) -> None:
+    """Raise ValueError where a backward pass would compute blocks again, without donors."""
+    if not (module.training and torch.is_grad_enabled()):
+        return
+    if any(getattr(part, "gradient_checkpointing", False) for part in module.modules()):
+        raise ValueError(
+            "gradient checkpointing computes blocks again where no donor runs; switch it off for a "
+            "merged host: native.gradient_checkpointing_disable()"
+        )

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from lm_merge.caches.merge_cache import merge_cache
 from lm_merge.coefficients.shares import row_on_device
 from lm_merge.models import HookedLM
 from lm_merge.operators.distributions import get_ensemble_method
+from lm_merge.sites.generate_call import framed_generate
 from lm_merge.sites.next_token_logits import attach_logits
 from lm_merge.spaces.host_lock import HostLock
 from lm_merge.spaces.logits.logit_stream import LogitStream, at_width
@@ -48,8 +49,9 @@ class EnsembleHooks:
             if nested:
                 yield
                 return
+            framed = framed_generate(self.host.native, lambda _: nullcontext())
             try:
-                with attach_logits(self.host, self._begin, self._end):
+                with framed, attach_logits(self.host, self._begin, self._end):
                     yield
             except (
                 Exception

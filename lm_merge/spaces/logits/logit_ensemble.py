@@ -164,6 +164,8 @@ class LogitEnsemble:
         if "assistant_model" in arguments:
             arguments["assistant_model"] = unmerged(arguments["assistant_model"], host)
         encoded = prepare(host.tokenizer, prompts, host.name, chat, attention_mask)
+        for donor in self.donors:
+            donor.check_length(encoded, max_new_tokens, arguments)
         with self._runner.attach():
             return host.continue_prompts(encoded, max_new_tokens=max_new_tokens, **arguments)
 

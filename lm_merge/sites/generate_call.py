@@ -1,0 +1,39 @@
+"""Calls of a native view's own `generate`, framed by a merge."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+from torch import Tensor
+
+from lm_merge.generation import require_left_padding
+
+Frame = Callable[[Tensor], AbstractContextManager[None]]
+
+
+@contextmanager
+def framed_generate(native: Any, frame: Frame) -> Iterator[None]:
+    """Inside, `native.generate` runs within `frame(input_ids)`, whoever calls it.
+
+    Only there is the whole prompt known: with drafts or a prefill in parts it does not end where the
+    first forward pass ends. Prompts padded on the right are refused. A `generate` that somebody put on
+    this very object is put back at the end.
+    """
+    generate, before = native.generate, vars(native).get("generate")
+
+    def framed(*arguments: Any, **keywords: Any) -> Any:
+        require_left_padding(keywords.get("attention_mask"))
+        given = arguments[0] if arguments else None
+        ids = keywords.get("input_ids", keywords.get("inputs", given))
+        if not isinstance(ids, Tensor):
+            return generate(*arguments, **keywords)
+        with frame(ids):
+            return generate(*arguments, **keywords)
+
+    native.generate = framed
+    try:
+        yield
+    finally:
+        del native.generate
+        if before is not None:
+            native.generate = before
