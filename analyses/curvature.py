@@ -131,7 +131,7 @@ def run(
     tokens = tokens.assign(operator=config.operator, space="latents")
     return {
         "curvature": summary_table(tokens),
-        "correlations": gap_rank_correlations(tokens, seed=config.seed),
+        "correlations": gap_rank_correlations(tokens),
         "tokens": tokens,
         "strip": strip(meter, drawn[0]).assign(operator=config.operator, space="latents"),
     }

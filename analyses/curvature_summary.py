@@ -6,10 +6,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from lm_merge.evaluation import wilson_interval
 from lm_merge.statistics.clustered_means import ClusteredMean
-from lm_merge.statistics.intervals import NORMAL_95
-from lm_merge.statistics.rank_correlation import N_RESAMPLES, percentile_interval, spearman
+from lm_merge.statistics.intervals import clustered_interval, jackknife_interval
+from lm_merge.statistics.rank_correlation import clustered_rank_correlation, spearman
 
 OF_LAYER = (
     *("k_g", "k_g_closed_form", "sq_distance", "curvature_nats"),
@@ -49,7 +48,8 @@ def summary_table(tokens: pd.DataFrame) -> pd.DataFrame:
 
     statistic: mean (with its 95 % interval, clustered by text), median or max (without); of tightness,
     whose mean is ruled by the smallest bounds, pooled (mean gap / mean bound), median or max; share, of
-    the tokens with a bound on which it holds (Wilson interval). Undefined values are left out of n.
+    the tokens with a bound on which it holds (interval by text, inside [0, 1]). Undefined values are
+    left out of n.
     """
     rows = []
     tokens = tokens.assign(tightness=tightness(tokens), holds=holds(tokens))
@@ -74,12 +74,12 @@ def _statistics(tokens: pd.DataFrame, metric: str) -> list[dict[str, Any]]:
     for _, of_text in tokens.groupby("text"):
         mean.update(torch.tensor(of_text[metric].to_numpy(dtype=float)).unsqueeze(0))
     found = mean.result()
-    half = NORMAL_95 * found.standard_error
+    low, high = found.interval()
     values = tokens[metric].to_numpy(dtype=float)
     values = values[~np.isnan(values)]
     n, nan = len(values), float("nan")
     bare = {"metric": metric, "low": nan, "high": nan, "n": n}
-    interval = {"low": found.value - half, "high": found.value + half}
+    interval = {"low": low, "high": high}
     return [
         bare | {"statistic": "mean", "value": found.value} | interval,
         bare | {"statistic": "median", "value": float(np.median(values)) if n else nan},
@@ -89,11 +89,10 @@ def _statistics(tokens: pd.DataFrame, metric: str) -> list[dict[str, Any]]:
 
 def _share_held(tokens: pd.DataFrame) -> dict[str, Any]:
     held = tokens["holds"].to_numpy(dtype=float)
-    n, n_held = int(np.isfinite(held).sum()), int(np.nansum(held))
-    share, (low, high) = np.nan, (np.nan, np.nan)
-    if n:
-        share, (low, high) = n_held / n, wilson_interval(n_held, n)
+    low, high = clustered_interval(held, list(tokens["text"].astype(str)), bounds=(0.0, 1.0))
+    n = int(np.isfinite(held).sum())
     interval = {"low": low, "high": high, "n": n}
+    share = float(np.nanmean(held)) if n else np.nan
     return {"metric": "holds_frac", "statistic": "share", "value": share} | interval
 
 
@@ -108,29 +107,25 @@ def _tightness_rows(tokens: pd.DataFrame) -> list[dict[str, Any]]:
     return [common | {"statistic": key, "value": float(one)} for key, one in values.items()]
 
 
-def gap_rank_correlations(tokens: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
+def gap_rank_correlations(tokens: pd.DataFrame) -> pd.DataFrame:
     """Spearman's rank correlation of bound and gap; over, spearman, low, high, n.
 
     over: "blocks and alphas", means over tokens of each block at each alpha; "tokens", every token at
     every block and alpha; "tokens, block <the last that was measured>". Tokens without a bound are
-    left out. In [-1, 1], NaN where one side is constant. The 95 % interval is a bootstrap over texts,
-    NaN for a single one: it tells what other texts would give, not another pair.
+    left out. In [-1, 1], NaN where one side is constant. The 95 % interval leaves out each text in
+    turn (jackknife); it is NaN for fewer than three texts. It is about other texts, not another pair.
     """
     last = int(tokens["layer"].to_numpy().max())
-    at_last = tokens["layer"] == last
-    defined = _defined(tokens)
+    defined = tokens.loc[_defined(tokens)]
     rows = [
-        {"over": "blocks and alphas"} | _cells(tokens.loc[defined], np.random.default_rng(seed)),
-        {"over": "tokens"} | _tokens(tokens.loc[defined], np.random.default_rng(seed)),
-        {"over": f"tokens, block {last}"}
-        | _tokens(tokens.loc[defined & at_last], np.random.default_rng(seed)),
+        {"over": "blocks and alphas"} | _cells(defined),
+        {"over": "tokens"} | _tokens(defined),
+        {"over": f"tokens, block {last}"} | _tokens(defined.loc[defined["layer"] == last]),
     ]
     return pd.DataFrame(rows)
 
 
-def _cells(tokens: pd.DataFrame, generator: np.random.Generator) -> dict[str, Any]:
-    if tokens.empty:
-        return _nothing()
+def _cells(tokens: pd.DataFrame) -> dict[str, Any]:
     cells = tokens.assign(count=1.0).pivot_table(
         index="text",
         columns=["layer", "alpha"],
@@ -138,35 +133,23 @@ def _cells(tokens: pd.DataFrame, generator: np.random.Generator) -> dict[str, An
         aggfunc="sum",
         fill_value=0.0,  # no token of this text has a bound there
     )
-    bounds, gaps, counts = (
-        np.asarray(cells[name], dtype=float) for name in ("bound_nats", "gap_nats", "count")
-    )
-    texts = generator.integers(len(cells), size=(N_RESAMPLES, len(cells)))
-    n, n_drawn = counts.sum(axis=0), counts[texts].sum(axis=1)
-    n_drawn = np.where(n_drawn > 0, n_drawn, np.nan)  # such a draw has no correlation
-    drawn = bounds[texts].sum(axis=1) / n_drawn, gaps[texts].sum(axis=1) / n_drawn
-    low, high = percentile_interval(spearman(*drawn))
-    if len(cells) < 2:
-        low = high = float("nan")
-    found = float(spearman(bounds.sum(axis=0) / n, gaps.sum(axis=0) / n))
-    return {"spearman": found, "low": low, "high": high, "n": bounds.shape[1]}
-
-
-def _tokens(tokens: pd.DataFrame, generator: np.random.Generator) -> dict[str, Any]:
     if tokens.empty:
-        return _nothing()
-    pairs = tokens[["bound_nats", "gap_nats"]].to_numpy(dtype=float)
-    of_text = [np.flatnonzero(tokens.text == text) for text in tokens.text.unique()]
-    drawn = []
-    for _ in range(N_RESAMPLES // 10):
-        chosen = generator.integers(len(of_text), size=len(of_text))
-        rows = pairs[np.concatenate([of_text[text] for text in chosen])]
-        drawn.append(float(spearman(*rows.T)))
-    low, high = percentile_interval(np.array(drawn))
-    if len(of_text) < 2:
-        low = high = float("nan")
-    return {"spearman": float(spearman(*pairs.T)), "low": low, "high": high, "n": len(pairs)}
+        return {"spearman": np.nan, "low": np.nan, "high": np.nan, "n": 0}
+    sums = [cells[name].to_numpy(dtype=float) for name in ("bound_nats", "gap_nats", "count")]
+
+    def correlation(kept: np.ndarray) -> float:
+        bounds, gaps, counts = (one[kept].sum(axis=0) for one in sums)
+        counts = np.where(counts > 0, counts, np.nan)  # no correlation without these texts
+        return float(spearman(bounds / counts, gaps / counts))
+
+    everyone = np.arange(len(cells))
+    found = correlation(everyone)
+    without = np.array([correlation(everyone[everyone != one]) for one in everyone])
+    low, high = jackknife_interval(found, without, correlation=True)
+    return {"spearman": found, "low": low, "high": high, "n": sums[0].shape[1]}
 
 
-def _nothing() -> dict[str, float]:
-    return {"spearman": np.nan, "low": np.nan, "high": np.nan, "n": 0}
+def _tokens(tokens: pd.DataFrame) -> dict[str, Any]:
+    bounds, gaps = tokens[["bound_nats", "gap_nats"]].to_numpy(dtype=float).T
+    found, low, high = clustered_rank_correlation(bounds, gaps, tokens["text"].to_numpy())
+    return {"spearman": found, "low": low, "high": high, "n": len(tokens)}

@@ -14,7 +14,6 @@ from figures import interval_table
 from lm_merge.coefficients import alpha_from_lambda
 from lm_merge.recipes import Recipe
 from lm_merge.runs.record import Run
-from lm_merge.statistics.intervals import NORMAL_95
 
 
 @dataclass(frozen=True)
@@ -148,10 +147,7 @@ def _similarity_draw(tables: Tables, config: similarity.SimilarityConfig) -> lis
 
 def _similarity_print(tables: Tables) -> dict[str, pd.DataFrame]:
     table = tables["similarity"]
-    rows = table[table.layer == table.layer.max()].assign(
-        low=lambda one: one.value - NORMAL_95 * one.standard_error,
-        high=lambda one: one.value + NORMAL_95 * one.standard_error,
-    )
+    rows = table[table.layer == table.layer.max()]
     shown = ["midness", "arc_ratio", "cka_debiased_host_merged", "cka_debiased_donor_merged"]
     rows = rows[rows.metric.isin(shown)]
     assert isinstance(rows, pd.DataFrame)

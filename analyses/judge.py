@@ -93,12 +93,10 @@ def run(
     if record is not None:
         record.add_file(out)
     outputs = {judge.name: judged} | _others(config.others, judge.name)
-    tables = [
-        judging_table(own, seed=config.seed).assign(judge=name) for name, own in outputs.items()
-    ]
+    tables = [judging_table(own).assign(judge=name) for name, own in outputs.items()]
     found = {"judging": pd.concat(tables, ignore_index=True), "usage": usage_table(judged)}
     if len(outputs) > 1:
-        found["agreement"] = agreement_table(outputs, seed=config.seed)
+        found["agreement"] = agreement_table(outputs)
     return found
 
 

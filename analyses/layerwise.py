@@ -165,7 +165,7 @@ def run(config: LayerwiseConfig, record: Run | None = None, *, quiet: bool = Tru
         prompts = prompt_batches(merge.host, config, n=config.n_prompts, after=config.n_texts)
         signals = SignalMeans(grid).measure(progress(prompts, "signals", quiet=quiet))
         tables["signals"] = signals
-        tables["correlations"] = rank_correlations(signals, grid_rows(table), seed=config.seed)
+        tables["correlations"] = rank_correlations(signals, grid_rows(table))
     return tables
 
 

@@ -18,10 +18,10 @@ DIVERGENCES = {"kl": kl_nats, "js": js_nats}
 def output_table(merges: Compositions, batches: Sequence[EncodedPrompts]) -> pd.DataFrame:
     """How far a merge's next-token distributions lie from its parents', at every real token.
 
-    Columns space, operator, alpha, metric, value, standard_error (tokens of a text are one cluster),
-    n (tokens). Metrics in nats: kl_host and kl_donor are KL(merge || parent), js_host and js_donor
-    Jensen-Shannon divergences, js_parents that of the two parents. Rows of the unembeddings that not
-    all share are padding and left out.
+    Columns space, operator, alpha, metric, value, standard_error, low and high (95 %; tokens of a
+    text are one cluster), n (tokens). Metrics in nats: kl_host and kl_donor are KL(merge || parent),
+    js_host and js_donor Jensen-Shannon divergences, js_parents that of the two parents. Rows of the
+    unembeddings that not all share are padding and left out.
     """
     means: dict[tuple[float, str], ClusteredMean] = {}
     for batch in batches:
@@ -36,9 +36,7 @@ def output_table(merges: Compositions, batches: Sequence[EncodedPrompts]) -> pd.
                 means.setdefault((alpha, metric), ClusteredMean()).update(values)
     rows = []
     for (alpha, metric), mean in means.items():
-        found = mean.result()
-        values = {"value": found.value, "standard_error": found.standard_error, "n": found.n}
-        rows.append({"alpha": alpha, "metric": metric, **values})
+        rows.append({"alpha": alpha, "metric": metric, **mean.result().row()})
     table = pd.DataFrame(rows)
     return table.assign(operator=merges.recipe.operator, space=merges.recipe.space)
 

@@ -136,23 +136,18 @@ class StreamComparison:
                 self.within[pair][layer].update(values)
 
     def rows(self) -> Iterable[dict[str, object]]:
-        """Tidy rows: alpha, layer, metric, value, standard_error, n (tokens; biased CKA: texts)."""
+        """Tidy rows: alpha, layer, metric, and value to n (tokens; biased CKA: texts) of `Mean.row`."""
         for (alpha, name), means in self.arcs.items():
             for layer, mean in enumerate(means):
-                result = mean.result()
-                error = result.standard_error
-                yield _row(alpha, layer, name, result.value, error, result.n)
+                yield _place(alpha, layer, name) | mean.result().row()
         for layer, fitter in enumerate(self.ckas):
             results = fitter.results()
             for alpha in self.alphas:
                 for one, other in CKA_PAIRS:
                     pair = one, merged_name(alpha) if other == "merged" else other
-                    cka, within = results[pair], self.within[pair][layer].result()
                     debiased, biased = (f"cka_{kind}_{one}_{other}" for kind in CKA_KINDS)
-                    error = cka.standard_error
-                    yield _row(alpha, layer, debiased, cka.value, error, cka.n_rows)
-                    error = within.standard_error
-                    yield _row(alpha, layer, biased, within.value, error, within.n)
+                    yield _place(alpha, layer, debiased) | results[pair].row()
+                    yield _place(alpha, layer, biased) | self.within[pair][layer].result().row()
 
 
 def merged_name(alpha: float) -> str:
@@ -160,17 +155,8 @@ def merged_name(alpha: float) -> str:
     return f"merged {alpha:g}"
 
 
-def _row(
-    alpha: float, layer: int, metric: str, value: float, error: float, n: int
-) -> dict[str, object]:
-    return {
-        "alpha": alpha,
-        "layer": layer,
-        "metric": metric,
-        "value": value,
-        "standard_error": error,
-        "n": n,
-    }
+def _place(alpha: float, layer: int, metric: str) -> dict[str, object]:
+    return {"alpha": alpha, "layer": layer, "metric": metric}
 
 
 class MeanPaths:
@@ -218,8 +204,8 @@ def run(
     quiet: bool = True,
     merge: LatentMerge | None = None,
 ) -> Tables:
-    """Tables "similarity" (layer, alpha, operator, space, metric, value, standard_error, n), "output"
-    (as in analyses.output_divergence), and "paths" of the recipe's own merge.
+    """Tables "similarity" (layer, alpha, operator, space, metric, value, standard_error, low, high,
+    n), "output" (as in analyses.output_divergence), and "paths" of the recipe's own merge.
 
     merge: the recipe's merge, where the caller has composed it already.
     """

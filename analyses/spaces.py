@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, computed_field, model_validator
 
@@ -30,7 +29,7 @@ from analyses.similarity import SimilarityConfig, middle
 from figures import plot_output_divergence, plot_similarity_by_layer
 from lm_merge.recipes import Recipe, Source, Tolerance
 from lm_merge.runs.record import Run
-from lm_merge.statistics.intervals import NORMAL_95
+from lm_merge.statistics.intervals import difference_interval
 
 COMPARED = ("midness", "cka_biased_host_merged", "cka_debiased_host_merged")
 # OpenReview ocEoHCrezd: ranges over operators, Qwen2.5-7B-Instruct + OpenThinker3-7B, 270 prompts
@@ -163,8 +162,8 @@ def direction_table(table: pd.DataFrame, alpha: float) -> pd.DataFrame:
             if not {"latents", "weights"} <= set(one.index):
                 continue
             difference = one.value["latents"] - one.value["weights"]
-            error = np.hypot(one.standard_error["latents"], one.standard_error["weights"])
-            low, high = difference - NORMAL_95 * error, difference + NORMAL_95 * error
+            ends = one[["value", "low", "high"]]
+            low, high = difference_interval(*(tuple(ends.loc[s]) for s in ("latents", "weights")))
             published = PUBLISHED.get(metric, {"latents": "", "weights": ""})
             rows.append(
                 {

@@ -45,12 +45,12 @@ from analyses.sweep_options import Execution
 from lm_merge.runs import (
     CellOutcome,
     Executor,
+    InTurn,
     cell_table,
     collect,
     config_with,
     grid_labels,
     on_ray,
-    serially,
     sweep,
 )
 from lm_merge.runs.identity import config_hash
@@ -134,7 +134,9 @@ def run(config: SweepConfig, record: Run, *, options: SweepOptions, quiet: bool 
             anew(function, fresh=options.fresh),
             root=options.runs,
             executor=executor,
+            at_once=options.at_once,
             retries=options.retries,
+            keep_bytes=options.keep_bytes,
             fresh=options.fresh,
             on_outcome=lambda outcome: bar.advance(task),
         )
@@ -158,7 +160,7 @@ def executor_of(options: Execution) -> AbstractContextManager[Executor]:
             f"cpus={options.cpus}, gpus={options.gpus} are what a cell holds on Ray: "
             "give ray or ray_address too; without Ray a cell has the whole machine"
         )
-    return nullcontext(serially)
+    return nullcontext(InTurn())
 
 
 def execute(options: SweepOptions, given: dict[str, Any]) -> None:

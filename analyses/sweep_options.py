@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import BaseModel, Field, NonNegativeInt
+from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt
 
 from analyses.running.options import OutputOptions
 
@@ -17,6 +17,12 @@ class Execution(BaseModel):
     cpus: float | None = Field(default=None, description="CPUs that a cell holds on Ray; None: 1")
     gpus: float | None = Field(default=None, description="GPUs that a cell holds on Ray; None: 0")
     retries: NonNegativeInt = Field(default=0, description="further attempts at a failing cell")
+    at_once: PositiveInt | None = Field(
+        default=None, description="cells under way at most; None: as many as Ray has room for"
+    )
+    keep_bytes: NonNegativeInt = Field(
+        default=0, description="budget for models that stay loaded from cell to cell, in bytes"
+    )
 
 
 class SweepFileOptions(Execution, OutputOptions):

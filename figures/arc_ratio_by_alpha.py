@@ -12,7 +12,7 @@ from figures.legend import add_bottom_legend, legend_names
 from figures.panel_grid import panel_grid
 from figures.template import GREY, LINE_SCALE, apply_template, level_colors, space_dash
 
-COLUMNS = ("layer", "alpha", "operator", "space", "metric", "value", "standard_error", "n")
+COLUMNS = ("layer", "alpha", "operator", "space", "metric", "value", "low", "high", "n")
 MOST_LAYERS_IN_LEGEND = 8
 PANEL_HEIGHT, PANEL_GAP = 340, 90  # pixels
 
@@ -21,7 +21,7 @@ def plot_arc_ratio_by_alpha(table: pd.DataFrame, layers: Sequence[int] | None = 
     """Arc ratio against alpha, one line per block, one panel per operator.
 
     Reads `layer`, `alpha`, `operator`, `space`, `metric` (rows "arc_ratio" only), `value`,
-    `standard_error` and `n`. `layers` limits the blocks (None: all). The dashed line is the
+    `low` and `high` (95 %) and `n`. `layers` limits the blocks (None: all). The dashed line is the
     identity, which slerp gives at a merged block. Colour is the block (a colour bar replaces the
     legend above eight blocks), dash is the space. Undefined values (NaN) leave gaps.
     """
@@ -41,7 +41,7 @@ def plot_arc_ratio_by_alpha(table: pd.DataFrame, layers: Sequence[int] | None = 
     apply_template(
         figure,
         title=f"Arc ratio by alpha: {', '.join(operators)} in {', '.join(distinct(rows, 'space'))}",
-        subtitle=f"{count_phrase(rows, 'tokens')} · mean ± 95 % interval over tokens",
+        subtitle=f"{count_phrase(rows, 'tokens')} · mean, 95 % interval by text",
     )
     return add_bottom_legend(figure, plot_height=plot_height, top=106)
 

@@ -5,8 +5,6 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from lm_merge.statistics.intervals import NORMAL_95
-
 MINIMUM_SPAN = 0.02  # a range below this would show rounding as if it were a finding
 
 
@@ -39,14 +37,14 @@ def log_axis(values: Iterable[float], decades: int = 5) -> dict:
 
 
 def value_range(rows: pd.DataFrame) -> list[float] | None:
-    """Range around `value` ± 1.96 `standard_error`, never narrower than MINIMUM_SPAN.
+    """Range around `value`, `low` and `high`, never narrower than MINIMUM_SPAN.
 
     None, plotly's own choice, where no value is finite.
     """
     values = np.asarray(rows["value"], dtype=float)
-    half_width = NORMAL_95 * np.nan_to_num(np.asarray(rows["standard_error"], dtype=float))
     if not np.isfinite(values).any():
         return None
-    low, high = float(np.nanmin(values - half_width)), float(np.nanmax(values + half_width))
+    ends = rows[["value", "low", "high"]].to_numpy(dtype=float)
+    low, high = float(np.nanmin(ends)), float(np.nanmax(ends))
     pad = max(0.06 * (high - low), (MINIMUM_SPAN - (high - low)) / 2)
     return [low - pad, high + pad]

@@ -21,7 +21,7 @@ def plot_judge_consistency(table: pd.DataFrame) -> go.Figure:
 
     Reads the rows of all pairs (`pairs` is "official") with `metric` consistency, in [0, 1], or
     order_gap, in [-1, 1]: what being shown first is worth, 0 for a judge that ignores order. `low`
-    and `high` are 95 % bootstrap intervals by question, `n` the pairs that define the value. A NaN
+    and `high` are 95 % intervals by question, `n` the pairs that define the value. A NaN
     value has no dot.
     """
     require_columns(table, COLUMNS)
@@ -39,7 +39,7 @@ def plot_judge_consistency(table: pd.DataFrame) -> go.Figure:
     apply_template(
         figure,
         title="What a judge does when the responses change places",
-        subtitle=f"{count_phrase(counts, 'pairs')} per category · 95 % bootstrap interval by question"
+        subtitle=f"{count_phrase(counts, 'pairs')} per category · 95 % interval by question"
         "<br>order gap: above 0 the response shown first is favoured",
     )
     for place, (_, title, limits, step) in enumerate(_PANELS, start=1):

@@ -14,15 +14,15 @@ from figures.legend import add_bottom_legend
 from figures.slider import slider
 from figures.template import apply_template, operator_color, space_dash
 
-COLUMNS = ("layer", "alpha", "operator", "space", "metric", "value", "standard_error", "n")
+COLUMNS = ("layer", "alpha", "operator", "space", "metric", "value", "low", "high", "n")
 PLOT_HEIGHT, SLIDER_HEIGHT = 360, 90
 
 
 def plot_layers_by_alpha(table: pd.DataFrame, metric: str, *, axis_title: str = "") -> go.Figure:
     """One metric over blocks, one line an operator and space; the slider sets alpha.
 
-    Reads `layer`, `alpha`, `operator`, `space`, `metric`, `value`, `standard_error` (bars are
-    ± 1.96 of it) and `n`; rows of other metrics are left alone. The axis is the same at all alphas.
+    Reads `layer`, `alpha`, `operator`, `space`, `metric`, `value`, `low` and `high` (95 %
+    interval) and `n`; rows of other metrics are left alone. The axis is the same at all alphas.
     """
     require_columns(table, COLUMNS)
     rows = table.loc[table["metric"] == metric]

@@ -5,11 +5,11 @@ import plotly.graph_objects as go
 
 from figures.axes import value_range
 from figures.columns import count_phrase, distinct, require_columns, require_one_row_per
+from figures.interval_bars import interval_bars
 from figures.legend import add_bottom_legend
 from figures.template import apply_template, operator_color, space_dash
-from lm_merge.statistics.intervals import NORMAL_95
 
-COLUMNS = ("alpha", "operator", "space", "metric", "value", "standard_error", "n")
+COLUMNS = ("alpha", "operator", "space", "metric", "value", "low", "high", "n")
 MARKERS = ("circle", "square", "diamond", "triangle-up", "cross")
 
 
@@ -17,8 +17,8 @@ def plot_output_divergence(table: pd.DataFrame) -> go.Figure:
     """Jensen-Shannon divergence to the host against that to the donor; one line a space and operator.
 
     Reads `alpha` (donor's weight), `operator`, `space`, `metric` (js_host, js_donor), `value` (nats),
-    `standard_error` and `n` (tokens). Points of one merge go from low to high alpha, each a marker
-    shape of its own; colour is the operator, dash the space.
+    `low` and `high` (95 %) and `n` (tokens). Points of one merge go from low to high alpha, each a
+    marker shape of its own; colour is the operator, dash the space.
     """
     require_columns(table, COLUMNS)
     drawn = table.loc[table["metric"].isin(["js_host", "js_donor"])]
@@ -36,7 +36,7 @@ def plot_output_divergence(table: pd.DataFrame) -> go.Figure:
     apply_template(
         figure,
         title="What merges say, beside their parents",
-        subtitle=f"{count_phrase(drawn, 'tokens')} · mean ± 95 % interval, texts as clusters<br>"
+        subtitle=f"{count_phrase(drawn, 'tokens')} · mean, 95 % interval by text<br>"
         f"α, weight of the donor: {markers}",
     )
     for axis, parent in (("x", "host"), ("y", "donor")):
@@ -48,14 +48,18 @@ def plot_output_divergence(table: pd.DataFrame) -> go.Figure:
 
 def _line(rows: pd.DataFrame, name: str, operator: str, space: str) -> go.Scatter:
     wide = rows.pivot(index="alpha", columns="metric").sort_index()
-    values, errors = wide["value"], NORMAL_95 * wide["standard_error"].fillna(0.0)
+    values = wide["value"]
+    bars = {
+        axis: interval_bars(wide.xs(metric, axis=1, level="metric"))
+        for axis, metric in (("x", "js_host"), ("y", "js_donor"))
+    }
     color = operator_color(operator)
     symbols = [MARKERS[place % len(MARKERS)] for place in range(len(wide))]
     return go.Scatter(
         x=values["js_host"],
         y=values["js_donor"],
-        error_x={"array": errors["js_host"], "width": 0, "thickness": 1.5},
-        error_y={"array": errors["js_donor"], "width": 0, "thickness": 1.5},
+        error_x=bars["x"],
+        error_y=bars["y"],
         customdata=wide.index,
         mode="lines+markers",
         line={"color": color, "dash": space_dash(space), "width": 2},

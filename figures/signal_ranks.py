@@ -22,7 +22,7 @@ def plot_signal_ranks(table: pd.DataFrame) -> go.Figure:
     """One panel an outcome: Spearman's correlation of each signal with it over all merges.
 
     Reads `signal`, `outcome`, `alpha` (only rows over all alphas, NaN, are drawn), `spearman`, `low`
-    and `high` (95 %, bootstrap over merges) and `n` (merges). Undefined values leave a gap.
+    and `high` (95 %) and `n` (merges). Undefined values leave a gap.
     """
     require_columns(table, COLUMNS)
     rows = table.loc[table["alpha"].isna()]
@@ -61,7 +61,7 @@ def plot_signal_ranks(table: pd.DataFrame) -> go.Figure:
     apply_template(
         figure,
         title="How signals taken before generating rank the merges",
-        subtitle=f"{count_phrase(rows, 'merges')} · bars: 95 %, bootstrap over merges"
+        subtitle=f"{count_phrase(rows, 'merges')} · bars: 95 % intervals"
         "<br>signals: layer and alpha for comparison",
     )
     figure.update_xaxes(title_text="Spearman's correlation", range=[-1.08, 1.08])

@@ -19,7 +19,7 @@ from figures.template import (
     space_dash,
 )
 
-COLUMNS = ("layer", "alpha", "operator", "space", "metric", "value", "standard_error", "n")
+COLUMNS = ("layer", "alpha", "operator", "space", "metric", "value", "low", "high", "n")
 PANEL_HEIGHT, PANEL_GAP = 195, 84  # pixels
 HOVER = "block %{x}<br>%{y:.4f}"
 
@@ -49,7 +49,7 @@ def plot_similarity_by_layer(
     """One panel per metric, x = block, one line per operator, space and alpha.
 
     Reads `layer`, `alpha` (donor's weight), `operator`, `space`, `metric`, `value`,
-    `standard_error` (NaN: no interval) and `n` (tokens). A metric that the table lacks has no
+    `low` and `high` (95 %; NaN: no interval) and `n` (tokens). A metric that the table lacks has no
     panel; an undefined value (NaN) leaves a gap. With one operator the colour is alpha; with
     several it is the operator, darker with alpha. The dash is the space. Thin vertical lines mark
     `merged_layers`. `cka_estimator` is "debiased" or "biased" (per text, n counts texts).
@@ -96,7 +96,7 @@ def _line_styles(table: pd.DataFrame) -> dict[tuple, dict]:
 def _draw_panel(
     figure: go.Figure, rows: pd.DataFrame, styles: Mapping[tuple, dict], unit: str, where: dict
 ) -> None:
-    shared = rows.drop_duplicates(["layer", "value", "standard_error"])
+    shared = rows.drop_duplicates(["layer", "value", "low", "high"])
     if len(distinct(rows, "alpha")) > 1 and len(shared) == len(distinct(shared, "layer")):
         # One curve whatever alpha is, as between host and donor: not a matter of the merge.
         style = {"name": "every α", "line": {"color": GREY, "width": 2}}
@@ -136,7 +136,7 @@ def _captions(table: pd.DataFrame, merged_layers: Sequence[int]) -> tuple[str, s
     operators, spaces = (", ".join(distinct(table, key)) for key in ("operator", "space"))
     of_tokens = table.loc[~table["metric"].str.startswith("cka_biased")]
     counted = count_phrase(table, "texts") if of_tokens.empty else count_phrase(of_tokens, "tokens")
-    counts = f"{counted} · mean ± 95 % interval over tokens"
+    counts = f"{counted} · mean, 95 % interval by text"
     legend = "α: weight of the donor"
     if merged_layers:
         blocks = ", ".join(str(layer) for layer in merged_layers)

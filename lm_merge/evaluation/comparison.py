@@ -11,29 +11,26 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
+from scipy.stats import t
 
 from lm_merge.evaluation.pairwise import pair_scores, summarise, verdicts_by_key
 from lm_merge.statistics.bradley_terry import bradley_terry, has_strengths
 from lm_merge.statistics.intervals import (
     clustered_interval,
-    wilson_interval,
     worst_case_half_width,
 )
 from lm_merge.statistics.paired import mcnemar_exact
 
 OVERALL = "Overall"
 ANSWER_KEY = "answer key"
-_N_RESAMPLES = 2000
 _MOST_LEFT_OUT = 0.2  # of the draws of an interval
 
 
 def accuracy_by_system(answers: pd.DataFrame) -> pd.DataFrame:
     """Accuracy of every system by category and overall, over all seeds.
 
-    Columns: system, category, accuracy_frac, low and high (95 %, Wilson's for as many answers as
-    there are distinct questions, since a repeated one says little that is new), bootstrap_low and
-    bootstrap_high (95 %, whole questions drawn), n (marked answers), n_questions, n_seeds,
+    Columns: system, category, accuracy_frac, low and high (95 %, `clustered_interval` by
+    question, since a repeated one says little that is new), n (marked answers), n_questions, n_seeds,
     seed_sd_frac (standard deviation of the seeds' accuracies; NaN for one), n_unmarked,
     truncated_frac and mean_new_tokens (of all answers). NaN where nothing has a mark.
     """
@@ -42,19 +39,14 @@ def accuracy_by_system(answers: pd.DataFrame) -> pd.DataFrame:
         marked = all_of[all_of.right.notna()]
         right = marked.right.to_numpy(dtype=float)
         n_questions = marked.question.nunique()
-        drawn = clustered_interval(right, list(marked.question), n_resamples=_N_RESAMPLES)
-        wilson = (np.nan, np.nan)
-        if n_questions:
-            wilson = wilson_interval(round(right.mean() * n_questions), n_questions)
+        low, high = clustered_interval(right, list(marked.question), bounds=(0.0, 1.0))
         rows.append(
             {
                 "system": system,
                 "category": category,
                 "accuracy_frac": right.mean() if len(right) else np.nan,
-                "low": wilson[0],
-                "high": wilson[1],
-                "bootstrap_low": drawn[0],
-                "bootstrap_high": drawn[1],
+                "low": low,
+                "high": high,
                 "n": len(right),
                 "n_questions": n_questions,
                 "n_seeds": marked.seed.nunique(),
@@ -114,7 +106,7 @@ def win_rates(
     """Every rate of each pair of systems by category and overall.
 
     judged: as from `judged_by_key`. Columns: those of `PairwiseSummary`; low and high (95 % of the
-    win rate, bootstrap by question); n_questions; worst_half_width (95 %, of a share at n_questions);
+    win rate, by question); n_questions; worst_half_width (95 %, of a share at n_questions);
     by the marks, on the first answer to every distinct question, n_only_system, n_only_opponent and
     mcnemar_p; accuracy_difference with difference_low and difference_high (paired, by question);
     judge and judge_accuracy_pct (its official accuracy on labelled pairs; NaN for an answer key).
@@ -124,9 +116,7 @@ def win_rates(
         first, second = (of_pair[order].to_numpy(dtype=float) for order in ("first", "second"))
         questions = list(of_pair.question)
         length = of_pair.length_difference.to_numpy(dtype=float)
-        low, high = clustered_interval(
-            pair_scores(first, second), questions, n_resamples=_N_RESAMPLES
-        )
+        low, high = clustered_interval(pair_scores(first, second), questions, bounds=(0.0, 1.0))
         rows.append(
             {"system": system, "opponent": opponent, "category": category, "judge": judge}
             | asdict(summarise(first, second, length))
@@ -146,7 +136,7 @@ def _by_marks(of_pair: pd.DataFrame) -> dict[str, Any]:
         distinct.opponent_right.to_numpy(dtype=float) == 1,
     )
     difference = (marked.right - marked.opponent_right).to_numpy(dtype=float)
-    low, high = clustered_interval(difference, list(marked.question), n_resamples=_N_RESAMPLES)
+    low, high = clustered_interval(difference, list(marked.question), bounds=(-1.0, 1.0))
     return {
         "n_only_system": test.n_only_first,
         "n_only_opponent": test.n_only_second,
@@ -164,7 +154,7 @@ def strengths(
 
     judged: every pair of systems, as from `judged_by_key`; a pair counts u wins for one system and
     1 - u for the other. Columns: system, strength, low, high, n_games, n_draws, n_draws_left_out.
-    The interval is normal, with the standard deviation of the strengths over bootstrap draws of
+    The interval is Student's, with the standard deviation of the strengths over bootstrap draws of
     whole questions. A draw that misses all losses of a group has no strengths and is left out; above
     20 % of the draws left out the interval is NaN, since it would be that of the mild draws alone.
     Raises ValueError for fewer than three systems, or a group that never lost in the whole table.
@@ -189,7 +179,9 @@ def strengths(
     n_left_out = n_resamples - len(drawn)
     half = np.full(len(names), np.nan)
     if n_left_out <= _MOST_LEFT_OUT * n_resamples:
-        half = norm.ppf((1 + confidence) / 2) * np.std(drawn, axis=0, ddof=1)
+        n = len(labels)
+        spread = np.std(drawn, axis=0, ddof=1) * (n / max(1, n - 1)) ** 0.5
+        half = t.ppf((1 + confidence) / 2, n - 1) * spread
     games = wins.sum(axis=0)
     return pd.DataFrame(
         {

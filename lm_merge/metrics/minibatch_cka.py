@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lm_merge.metrics.cka import MIN_ROWS, alignment
+from lm_merge.statistics.intervals import student_interval
 
 FEWEST = MIN_ROWS["debiased"]
 Pair = tuple[str, str]
@@ -26,6 +27,12 @@ class CKAEstimate:
     standard_error: float
     n_rows: int
     n_parts: int
+
+    def row(self) -> dict[str, float | int]:
+        """value, standard_error, low and high (95 %, Student's t over the parts) and n (rows)."""
+        low, high = student_interval(self.value, self.standard_error, self.n_parts - 1)
+        found = {"value": self.value, "standard_error": self.standard_error}
+        return found | {"low": low, "high": high, "n": self.n_rows}
 
 
 class MinibatchCKA:

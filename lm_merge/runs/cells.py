@@ -1,7 +1,7 @@
 """One cell of a sweep: found, or computed under a lock that dies with its process."""
 
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
+from lm_merge.runs.identity import config_hash
+from lm_merge.runs.kept_objects import BETWEEN_CELLS
 from lm_merge.runs.lookup import find_finished
-from lm_merge.runs.record import Run, read_record, start_run
+from lm_merge.runs.record import Run, checked_name, read_record, run_id, start_run
 
 if TYPE_CHECKING:
     import pandas as pd
 
-LOCKS = ".locks"  # folder beside the records; the files in it stay, empty
+LOCKS = ".locks"  # folder next to the records; the files in it stay, empty
 Tables: TypeAlias = "dict[str, pd.DataFrame]"
 CellFunction = Callable[[Any, Run], Mapping[str, "pd.DataFrame"]]
 
@@ -26,7 +28,9 @@ class Cell:
     """What is to be computed, and where its record goes.
 
     key: `config_hash` of the configuration. n_attempts: how often a failing cell is tried.
-    since: only a run that started at or after it counts as this cell's; None: any.
+    since: only a run that started at or after it counts as this cell's; None: any. keep_bytes: budget
+    of `BETWEEN_CELLS` in the process that computes it. needs: keys of cells that must be finished
+    before; the function finds the folders of their runs, in that order, in `record.needs`.
     """
 
     analysis: str
@@ -36,13 +40,35 @@ class Cell:
     root: Path
     n_attempts: int = 1
     since: datetime | None = None
+    keep_bytes: int = 0
+    needs: tuple[str, ...] = ()
+    needed: tuple[Path, ...] = ()  # folders of the finished runs of `needs`, once they are known
 
     def finished(self) -> Path | None:
         """Folder of this cell's finished run, or None."""
-        folder = find_finished(self.root, self.analysis, self.config)
+        needs = [run_id(read_record(one)) for one in self.needed]
+        folder = find_finished(self.root, self.analysis, self.config, needs)
         if folder is None or self.since is None or read_record(folder).started >= self.since:
             return folder
         return None
+
+
+def make_cell(
+    analysis: str,
+    config: BaseModel,
+    function: CellFunction,
+    root: Path,
+    retries: int = 0,
+    since: datetime | None = None,
+    keep_bytes: int = 0,
+    needs: Sequence[str] = (),
+) -> Cell:
+    """A cell with its key. Raises ValueError for what could not run."""
+    if retries < 0:
+        raise ValueError(f"retries={retries}: give 0 or more")
+    checked_name(analysis, "analysis")
+    root, key = root.absolute(), config_hash(config)
+    return Cell(analysis, key, config, function, root, retries + 1, since, keep_bytes, tuple(needs))
 
 
 @dataclass(frozen=True)
@@ -57,9 +83,6 @@ class CellOutcome:
     folder: Path | None
     error: str | None = None
     message: str | None = None
-
-
-Executor = Callable[[Sequence[Cell], bool], Iterator[CellOutcome | None]]
 
 
 def run_cell(cell: Cell, wait: bool) -> CellOutcome | None:
@@ -89,16 +112,10 @@ def run_cell(cell: Cell, wait: bool) -> CellOutcome | None:
         lock.release()
 
 
-def serially(cells: Sequence[Cell], wait: bool) -> Iterator[CellOutcome | None]:
-    """Executor: one cell after another in this process."""
-    for cell in cells:
-        yield run_cell(cell, wait)
-
-
 def record_failure(cell: Cell, error: Exception) -> CellOutcome:
-    """Record a cell that failed without a word of its own: its worker was killed, its node is gone."""
+    """Record a cell whose process could not: it was killed, or its node is gone."""
     try:
-        with start_run(cell.analysis, cell.config, root=cell.root) as run:
+        with start_run(cell.analysis, cell.config, root=cell.root, needs=cell.needed) as run:
             raise error
     except type(error):
         return CellOutcome(cell.key, "failed", run.folder, run.record.error, _message(error))
@@ -115,7 +132,8 @@ def _compute(cell: Cell) -> CellOutcome:
 def _attempt(cell: Cell) -> CellOutcome:
     run = None
     try:
-        with start_run(cell.analysis, cell.config, root=cell.root) as run:
+        BETWEEN_CELLS.budget_bytes = cell.keep_bytes
+        with start_run(cell.analysis, cell.config, root=cell.root, needs=cell.needed) as run:
             for name, table in cell.function(cell.config, run).items():
                 run.save_table(name, table)
     except Exception as error:  # noqa: BLE001 # recorded as the cell's; the other cells go on
@@ -125,6 +143,6 @@ def _attempt(cell: Cell) -> CellOutcome:
 
 
 def _message(error: Exception) -> str:
-    """ "ValueError: layer=31 is outside": what it is and the first line of what it says."""
+    """Type and first line of an error, for example "ValueError: layer=31 is outside"."""
     lines = str(error).strip().splitlines()
     return ": ".join([type(error).__name__, *lines[:1]])

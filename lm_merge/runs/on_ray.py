@@ -4,10 +4,10 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
-from lm_merge.runs.cells import Cell, CellOutcome, Executor, record_failure, run_cell
+from lm_merge.runs.cells import Cell, CellOutcome, record_failure, run_cell
+from lm_merge.runs.executors import Executor
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def on_ray(
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         check_satisfiable(nodes, cpus=cpus, gpus=gpus)
         remote = ray.remote(num_cpus=cpus, num_gpus=gpus)(run_cell)
-        yield partial(_run_cells, ray, remote)
+        yield _OnRay(ray, remote)
     finally:
         if mine:
             ray.shutdown()
@@ -68,20 +68,26 @@ def _local_options(n_cpus: int | None) -> dict[str, Any]:
     return {"include_dashboard": False, "num_cpus": n_cpus, "runtime_env": {"env_vars": path}}
 
 
-def _run_cells(
-    ray: Any, remote: Any, cells: Sequence[Cell], wait: bool
-) -> Iterator[CellOutcome | None]:
-    pending = {
-        remote.options(max_retries=cell.n_attempts - 1).remote(cell, wait): cell for cell in cells
-    }
-    try:
-        while pending:
-            (done,), _ = ray.wait(list(pending), num_returns=1)
-            cell = pending.pop(done)
-            try:
-                yield ray.get(done)
-            except ray.exceptions.RayError as error:  # killed for memory, a node lost
-                yield record_failure(cell, error)
-    finally:
-        for reference in pending:  # the caller was interrupted
-            ray.cancel(reference)
+class _OnRay:
+    """Executor: every cell is a task of Ray."""
+
+    def __init__(self, ray: Any, remote: Any) -> None:
+        self._ray, self._remote = ray, remote
+        self._pending: dict[Any, Cell] = {}
+
+    def submit(self, cell: Cell, wait: bool) -> None:
+        task = self._remote.options(max_retries=cell.n_attempts - 1)
+        self._pending[task.remote(cell, wait)] = cell
+
+    def next_done(self) -> tuple[Cell, CellOutcome | None]:
+        (done,), _ = self._ray.wait(list(self._pending), num_returns=1)
+        cell = self._pending.pop(done)
+        try:
+            return cell, self._ray.get(done)
+        except self._ray.exceptions.RayError as error:  # killed for memory, a node lost
+            return cell, record_failure(cell, error)
+
+    def drop(self) -> None:
+        for reference in self._pending:
+            self._ray.cancel(reference)
+        self._pending.clear()

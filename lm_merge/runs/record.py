@@ -68,8 +68,10 @@ class RunRecord(BaseModel):
 class Run:
     """A run under way: its folder, and its record, which is on disk after every change."""
 
-    def __init__(self, folder: Path, record: RunRecord) -> None:
+    def __init__(self, folder: Path, record: RunRecord, needs: Sequence[Path] = ()) -> None:
         self.folder = folder
+        self.needs = tuple(needs)
+        """Folders of the finished runs that this one reads, in the order given."""
         self._record = record
         _replace(folder / RECORD_FILE, _text(record))
 
@@ -170,7 +172,7 @@ def start_run(
         versions=package_versions(),
         started=datetime.now(UTC),
     )
-    run = Run(_new_folder(root, record), record)
+    run = Run(_new_folder(root, record), record, needs)
     try:
         yield run
     except BaseException as error:  # an interrupt, too, must not leave "running" behind

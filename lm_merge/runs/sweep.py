@@ -2,23 +2,18 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from lm_merge.runs.cells import (
-    LOCKS,
-    Cell,
-    CellFunction,
-    CellOutcome,
-    Executor,
-    Tables,
-    serially,
-)
+from lm_merge.runs.cells import Cell, CellFunction, CellOutcome, Tables, make_cell
+from lm_merge.runs.executors import Executor, Flight, InTurn
 from lm_merge.runs.identity import config_hash
-from lm_merge.runs.record import checked_name, read_record
+from lm_merge.runs.record import read_record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,9 +25,11 @@ def sweep(
     function: CellFunction,
     *,
     root: Path = Path("runs"),
-    executor: Executor = serially,
+    executor: Executor | None = None,
+    at_once: int | None = None,
     retries: int = 0,
     fresh: bool = False,
+    keep_bytes: int = 0,
     on_outcome: Callable[[CellOutcome], None] | None = None,
 ) -> list[CellOutcome]:
     """Run `function(config, record) -> tables` for every configuration; outcomes in their order.
@@ -42,33 +39,76 @@ def sweep(
     may sweep one folder: they share the cells, none is computed by two at once.
 
     function: must depend on its configuration alone, then the executor changes no value.
-    executor: `serially`, or what `on_ray` gives. retries: further attempts at a failing cell.
-    fresh: count only runs that start from now on. on_outcome: called after each cell, for progress.
+    executor: what `on_ray` gives; None: in this process, one after another. at_once: cells under way
+    at most, None for as many as the executor holds. retries: further attempts at a failing cell.
+    fresh: count only runs that start from now on. keep_bytes: budget for models that stay loaded from
+    cell to cell (`BETWEEN_CELLS`). on_outcome: called after each cell, for progress.
 
     A cell that fails is recorded with its traceback and the others go on. Raises ValueError for no
     configuration, or two that are equal.
     """
-    if retries < 0:
-        raise ValueError(f"retries={retries}: give 0 or more")
-    keys = [config_hash(config) for config in configs]
-    _check_keys(keys)
-    checked_name(analysis, "analysis")
-    root = root.absolute()
-    (root / LOCKS).mkdir(parents=True, exist_ok=True)
+    _check_keys([config_hash(config) for config in configs])
     since = datetime.now(UTC) if fresh else None
     cells = [
-        Cell(analysis, key, config, function, root, retries + 1, since)
-        for key, config in zip(keys, configs, strict=True)
+        make_cell(analysis, config, function, root, retries, since, keep_bytes)
+        for config in configs
     ]
-    outcomes: dict[str, CellOutcome] = {}
-    for wait in (False, True):  # first what nobody else computes, then what others were at
-        pending = [cell for cell in cells if cell.key not in outcomes]
-        for outcome in executor(pending, wait):
-            if outcome is not None:
-                outcomes[outcome.key] = outcome
-                if on_outcome is not None:
-                    on_outcome(outcome)
-    return [outcomes[key] for key in keys]
+    return run_cells(cells, executor=executor, at_once=at_once, on_outcome=on_outcome)
+
+
+def run_cells(
+    cells: Sequence[Cell],
+    *,
+    executor: Executor | None = None,
+    at_once: int | None = None,
+    on_outcome: Callable[[CellOutcome], None] | None = None,
+) -> list[CellOutcome]:
+    """Run cells, each after those that it needs; outcomes in the order of the cells.
+
+    They may be of several analyses. A cell of which a needed one failed is not run: it fails with that
+    reason and without a record. Raises ValueError for equal keys, needs that are not among the cells,
+    and cells that need each other.
+    """
+    _check_keys([cell.key for cell in cells])
+    by_key = {cell.key: cell for cell in cells}
+    for cell in cells:
+        for key in cell.needs:
+            if key not in by_key:
+                raise ValueError(f"cell {cell.key} needs {key}, which is not among the cells")
+    order = TopologicalSorter({cell.key: cell.needs for cell in cells})
+    try:
+        order.prepare()
+    except CycleError as error:
+        raise ValueError(f"cells need each other: {' -> '.join(error.args[1])}") from error
+    flight, outcomes = Flight(executor or InTurn(), at_once), dict[str, CellOutcome]()
+
+    def end(outcome: CellOutcome) -> None:
+        outcomes[outcome.key] = outcome
+        order.done(outcome.key)
+        if on_outcome is not None:
+            on_outcome(outcome)
+
+    def start_ready() -> None:
+        while ready := sorted(order.get_ready(), key=list(by_key).index):
+            for key in ready:
+                needed = [outcomes[one] for one in by_key[key].needs]
+                failed = [one for one in needed if one.status == "failed"]
+                if failed:
+                    end(_unmet(key, failed[0]))
+                else:
+                    folders = tuple(one.folder for one in needed if one.folder is not None)
+                    flight.add(replace(by_key[key], needed=folders))
+
+    start_ready()
+    for _, outcome in flight.outcomes():
+        end(outcome)
+        start_ready()
+    return [outcomes[cell.key] for cell in cells]
+
+
+def _unmet(key: str, need: CellOutcome) -> CellOutcome:
+    message = f"needs cell {need.key}, which failed: {need.message}"
+    return CellOutcome(key, "failed", None, message, message)
 
 
 def collect(outcomes: Sequence[CellOutcome], labels: Sequence[Mapping[str, Any]]) -> Tables:

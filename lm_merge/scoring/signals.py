@@ -14,6 +14,7 @@ merged block, and F(x) = KL(host || host's later blocks, norm and head run from 
 """
 
 from collections.abc import Iterable
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -51,9 +52,7 @@ class SignalMeans:
         rows = []
         for cell, means in self.means.items():
             for name, mean in means.items():
-                found = mean.result()
-                row = estimate(name, found.value, found.standard_error, found.n)
-                rows.append(cell._asdict() | row)
+                rows.append(cell._asdict() | estimate(name, mean.result()))
         return pd.DataFrame(rows).rename(columns={"metric": "signal"})
 
     def update(self, texts: Texts) -> None:
@@ -118,13 +117,11 @@ def _worst_curvature(
     return worst.unsqueeze(1)
 
 
-def rank_correlations(
-    signals: pd.DataFrame, layerwise: pd.DataFrame, *, seed: int = 0
-) -> pd.DataFrame:
+def rank_correlations(signals: pd.DataFrame, layerwise: pd.DataFrame) -> pd.DataFrame:
     """Spearman's rank correlation of each signal with each outcome over the merges of a grid.
 
     Columns: signal, outcome, alpha (the merges at that alpha; NaN: all), spearman in [-1, 1], low and
-    high (95 %, bootstrap over merges), p_value, n (merges). regmean is left out beside lerp, which it
+    high (95 %, Bonett and Wright's), p_value, n (merges). regmean is left out beside lerp, which it
     equals. Merges of one pair on one set of texts are no independent sample: the interval tells how
     few they are, not what another pair would give.
     """
@@ -133,7 +130,6 @@ def rank_correlations(
     cells = chosen.join(outcomes[[name for name in OUTCOMES if name in outcomes]]).reset_index()
     if {"lerp", "regmean"} <= set(cells.operator):
         cells = cells[cells.operator != "regmean"]
-    generator = np.random.default_rng(seed)
     rows = []
     for alpha in (float("nan"), *sorted(cells.alpha.unique())):
         of_alpha = cells if np.isnan(alpha) else cells[cells.alpha == alpha]
@@ -143,6 +139,6 @@ def rank_correlations(
                 pair = pair[np.isfinite(pair).all(axis=1)]
                 rows.append(
                     {"signal": signal, "outcome": outcome, "alpha": alpha}
-                    | rank_correlation(pair, generator)
+                    | asdict(rank_correlation(*pair.T))
                 )
     return pd.DataFrame(rows)

@@ -9,11 +9,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lm_merge.metrics import MinibatchCKA, arc_ratio, midness
+from lm_merge.metrics.minibatch_cka import CKAEstimate
 from lm_merge.models import HookedLM
 from lm_merge.models.tail import RecordedPass, Tail
 from lm_merge.spaces.latents.latent_grid import GridCell, GridPass, LatentGrid
-from lm_merge.statistics.clustered_means import ClusteredMean
-from lm_merge.statistics.intervals import NORMAL_95
+from lm_merge.statistics.clustered_means import ClusteredMean, Mean
 from lm_merge.zoo.tasks import Question
 
 CHUNK_LOGITS = 2**24  # logits in memory at once, so that they do not grow with texts or cells
@@ -250,23 +250,20 @@ class CellScores:
                 found = mean.result()
                 if metric in ARC_METRICS and not found.n:
                     continue
-                yield where(merge) | estimate(metric, found.value, found.standard_error, found.n)
+                yield where(merge) | estimate(metric, found)
         for merges, fitter in self.ckas.items():
             results = fitter.results()
             for merge in merges:
                 for parent in ("host", "donor"):
                     cka = results[parent, _name(merge)]
                     metric = f"cka_debiased_{parent}_merged"
-                    yield where(merge) | estimate(metric, cka.value, cka.standard_error, cka.n_rows)
+                    yield where(merge) | estimate(metric, cka)
 
     def parent_rows(self) -> Iterator[dict[str, Any]]:
         """Rows of host and donor: system, metric and what `estimate` gives."""
         for name, means in self.parents.items():
             for metric, mean in means.items():
-                found = mean.result()
-                yield {"system": name} | estimate(
-                    metric, found.value, found.standard_error, found.n
-                )
+                yield {"system": name} | estimate(metric, mean.result())
 
 
 class _Batch:
@@ -278,16 +275,9 @@ class _Batch:
         self.host, self.donor = end_of(passed.host).float(), end_of(passed.donor).float()
 
 
-def estimate(metric: str, value: float, error: float, n: int) -> dict[str, Any]:
+def estimate(metric: str, found: Mean | CKAEstimate) -> dict[str, Any]:
     """A mean with its standard error and 95 % interval; NaN where undefined, n values."""
-    return {
-        "metric": metric,
-        "value": value,
-        "standard_error": error,
-        "low": value - NORMAL_95 * error,
-        "high": value + NORMAL_95 * error,
-        "n": n,
-    }
+    return {"metric": metric} | found.row()
 
 
 def _loss(log_probabilities: Tensor, targets: Tensor) -> Tensor:

@@ -1,37 +1,47 @@
-"""Spearman's rank correlation, for one sample or many at a time, and its bootstrap interval."""
+"""Spearman's rank correlation with its interval."""
 
-from typing import Any
+import math
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
-from scipy.stats import rankdata, spearmanr
+from scipy.stats import norm, rankdata, spearmanr
 
-N_RESAMPLES = 1000
+from lm_merge.statistics.intervals import jackknife_interval
+
+
+@dataclass(frozen=True)
+class RankCorrelation:
+    """spearman in [-1, 1], low and high (95 %), p_value (two-sided) and n."""
+
+    spearman: float
+    low: float
+    high: float
+    p_value: float
+    n: int
 
 
 def rank_correlation(
-    pairs: Float[ndarray, "n 2"], generator: np.random.Generator, *, n_resamples: int = N_RESAMPLES
-) -> dict[str, float]:
-    """spearman in [-1, 1], low and high (95 %, bootstrap over rows), p_value, n.
+    x: Float[ndarray, " n"], y: Float[ndarray, " n"], *, confidence: float = 0.95
+) -> RankCorrelation:
+    r"""Spearman's correlation of n independent pairs, with a normal interval on Fisher's scale.
 
-    NaN but for n where there are fewer than three rows or one side is constant. Rows with an
-    undefined value are for the caller to leave out.
+    $\tanh(\operatorname{artanh} r \pm z \sqrt{(1 + r^2/2) / (n - 3)})$, Bonett and Wright (2000). At
+    |r| = 1, where the scale ends, r is taken half a swap of neighbours lower. NaN but for n where one
+    side is constant or a value undefined; the interval needs five pairs.
     """
-    x, y = pairs.T
-    found, nan = float(spearman(x, y)), float("nan")
-    if np.isnan(found):
-        return {"spearman": nan, "low": nan, "high": nan, "p_value": nan, "n": len(pairs)}
-    drawn = pairs[generator.integers(len(pairs), size=(n_resamples, len(pairs)))]
-    low, high = percentile_interval(spearman(drawn[..., 0], drawn[..., 1]))
-    tested: Any = spearmanr(x, y)
-    return {
-        "spearman": found,
-        "low": low,
-        "high": high,
-        "p_value": float(tested.pvalue),
-        "n": len(pairs),
-    }
+    n, found = len(x), float(spearman(x, y))
+    if math.isnan(found):
+        return RankCorrelation(found, math.nan, math.nan, math.nan, n)
+    low, high = math.nan, math.nan
+    if n >= 5:
+        most = 1 - 6 / (n * (n**2 - 1))
+        middle = max(-most, min(most, found))
+        half = float(norm.ppf((1 + confidence) / 2)) * math.sqrt((1 + middle**2 / 2) / (n - 3))
+        low, high = (math.tanh(math.atanh(middle) + side) for side in (-half, half))
+        low, high = min(low, found), max(high, found)
+    return RankCorrelation(found, low, high, float(np.asarray(spearmanr(x, y))[1]), n)
 
 
 def spearman(x: Float[ndarray, "*draws n"], y: Float[ndarray, "*draws n"]) -> ndarray:
@@ -48,10 +58,22 @@ def spearman(x: Float[ndarray, "*draws n"], y: Float[ndarray, "*draws n"]) -> nd
     return np.divide(together, scale, out=np.full(scale.shape, np.nan), where=scale > 0)
 
 
-def percentile_interval(values: Float[ndarray, " draws"]) -> tuple[float, float]:
-    """The middle 95 % of the draws that are defined; NaN where none is."""
-    defined = values[np.isfinite(values)]
-    if len(defined) == 0:
-        return float("nan"), float("nan")
-    low, high = np.quantile(defined, [0.025, 0.975])
-    return float(low), float(high)
+def clustered_rank_correlation(
+    x: Float[ndarray, " n"],
+    y: Float[ndarray, " n"],
+    clusters: ndarray,
+    *,
+    confidence: float = 0.95,
+) -> tuple[float, float, float]:
+    """Spearman's correlation over all values, low and high; values of one label (text) are a cluster.
+
+    The interval is the jackknife's over clusters, NaN for fewer than three.
+    """
+    without = [
+        float(spearman(x[clusters != one], y[clusters != one])) for one in np.unique(clusters)
+    ]
+    found = float(spearman(x, y))
+    low, high = jackknife_interval(
+        found, np.array(without, dtype=float), correlation=True, confidence=confidence
+    )
+    return found, low, high

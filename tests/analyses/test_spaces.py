@@ -100,7 +100,8 @@ def test_the_direction_is_that_of_the_whole_interval(latents, weights, said):
             "layer": layer,
             "metric": "midness",
             "value": value if layer == 1 else 0.0,
-            "standard_error": 0.03,
+            "low": (value if layer == 1 else 0.0) - 0.06,
+            "high": (value if layer == 1 else 0.0) + 0.06,
             "n": 10,
         }
         for space, value in (("latents", latents), ("weights", weights))
@@ -109,8 +110,8 @@ def test_the_direction_is_that_of_the_whole_interval(latents, weights, said):
     (row,) = spaces.direction_table(table, 0.5).to_dict("records")
     assert row["direction"] == said
     assert row["difference"] == pytest.approx(latents - weights)
-    # 1.96 x sqrt(2) x 0.03
-    assert np.ptp([row["low"], row["high"]]) == pytest.approx(2 * 1.96 * 2**0.5 * 0.03)
+    # sqrt(0.06^2 + 0.06^2) on each side
+    assert np.ptp([row["low"], row["high"]]) == pytest.approx(2 * 2**0.5 * 0.06)
     assert said in spaces.summary(pd.DataFrame([row]))
 
 

@@ -63,7 +63,7 @@ def test_slider_over_alpha_shows_the_table_at_every_step(of_similarity, open_pag
         assert_allclose(numbers(trace["y"]), rows.value)
         assert trace["customdata"] == rows.n.tolist()
         assert_allclose(
-            numbers(trace["error_y.array"]), 1.96 * rows.standard_error.fillna(0), atol=1e-12
+            numbers(trace["error_y.array"]), (rows.high - rows.value).fillna(0), atol=1e-12
         )
         last = rows.iloc[-1]
         [text] = hover_texts(page, 0, len(rows) - 1)

@@ -33,7 +33,8 @@ def similarity() -> pd.DataFrame:
             "space": "latents",
             "metric": metric,
             "value": _value(metric, alpha, layer),
-            "standard_error": math.nan if metric.startswith("cka") else 0.01,
+            "low": math.nan if metric.startswith("cka") else _value(metric, alpha, layer) - 0.02,
+            "high": math.nan if metric.startswith("cka") else _value(metric, alpha, layer) + 0.02,
             "n": 1024,
         }
         for metric, alpha, layer in rows

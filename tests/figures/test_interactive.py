@@ -41,8 +41,9 @@ def layerwise() -> pd.DataFrame:
                 "operator": operator,
                 "space": "latents",
                 "metric": metric,
-                "value": rng.uniform(),
-                "standard_error": 0.01,
+                "value": (value := rng.uniform()),
+                "low": value - 0.02,
+                "high": value + 0.02,
                 "n": 100 + layer,
             }
             for layer in (0, 5, 7)

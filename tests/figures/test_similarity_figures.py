@@ -80,12 +80,12 @@ def test_absent_metrics_have_no_panel(similarity):
 
 def test_rounding_is_not_magnified(similarity):
     flat = similarity.loc[similarity["metric"] == "midness"]
-    figure = plot_similarity_by_layer(flat.assign(value=1 - 1e-9, standard_error=math.nan))
+    figure = plot_similarity_by_layer(flat.assign(value=1 - 1e-9, low=math.nan, high=math.nan))
     low, high = figure.layout.yaxis.range
     assert high - low == pytest.approx(MINIMUM_SPAN)
 
 
-@pytest.mark.parametrize("column", ["layer", "alpha", "operator", "value", "standard_error", "n"])
+@pytest.mark.parametrize("column", ["layer", "alpha", "operator", "value", "low", "high", "n"])
 @pytest.mark.parametrize("plot", [plot_similarity_by_layer, plot_arc_ratio_by_alpha])
 def test_missing_column_is_named(similarity, plot, column):
     with pytest.raises(ValueError, match=rf"lacks the column\(s\) {column};"):

@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from lm_merge.runs import grid, sweep
+from lm_merge.runs import Trial, grid, sweep
 from lm_merge.runs.identity import code_version, config_hash
 from lm_merge.runs.record import Run, read_record
+from lm_merge.runs.summary import read_summary
 
 
 class Settings(BaseModel):
@@ -82,6 +83,43 @@ def killed_once(config: Settings, record: Run) -> dict[str, pd.DataFrame]:
     if config.alpha == 0.5 and len(traced(config.folder)[config.alpha]) == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     return tables
+
+
+def summed(config: Settings, record: Run) -> dict[str, pd.DataFrame]:
+    """With a summary: a hill with its top at 0.7, and what the needed runs gave."""
+    tables = computed(config, record)
+    before = [float(row["value"]) for folder in record.needs for row in read_summary(folder)]
+    value = -((config.alpha - 0.7) ** 2) + sum(before)
+    record.save_summary([{"metric": "height", "value": value, "n": len(before)}])
+    return tables
+
+
+def summed_but_for_one(config: Settings, record: Run) -> dict[str, pd.DataFrame]:
+    if config.alpha == 0.5:
+        raise ArithmeticError("no height here")
+    return summed(config, record)
+
+
+class Halving:
+    """A proposer: steps away from the best so far, by half of the step before."""
+
+    def __init__(self, folder: Path, n: int = 6) -> None:
+        self.folder, self.n, self.told = folder, n, []
+        self.n_asked = 0
+
+    def ask(self) -> Settings | None:
+        if self.n_asked == self.n:
+            return None
+        self.n_asked += 1
+        heights = [
+            (trial.summary[0]["value"], trial.config.alpha) for trial in self.told if trial.summary
+        ]
+        best = max(heights)[1] if heights else 0.5
+        sign = 1 if len(self.told) % 2 else -1
+        return Settings(alpha=best + sign * 0.25 / self.n_asked, folder=self.folder)
+
+    def tell(self, trial: Trial) -> None:
+        self.told.append(trial)
 
 
 def trace(config: Settings) -> None:

@@ -1,7 +1,6 @@
 """Sweeps on a local Ray cluster, whose start alone takes ten seconds: slow tests."""
 
 import secrets
-from functools import partial
 
 import pytest
 import sweep_cells
@@ -10,7 +9,7 @@ from sweep_cells import Settings, configs, finished, traced
 
 from lm_merge.runs import collect, grid, grid_labels, on_ray, sweep
 from lm_merge.runs.cells import run_cell
-from lm_merge.runs.on_ray import _run_cells
+from lm_merge.runs.on_ray import _OnRay
 from lm_merge.runs.record import read_record
 
 pytest.importorskip("ray", reason="Ray is an extra: pip install 'lm-merge[ray]'")
@@ -129,7 +128,7 @@ def test_a_lost_worker_is_its_cell_s_failure_alone(tmp_path):
         configs(tmp_path, 3),
         sweep_cells.computed,
         root=tmp_path / "again",
-        executor=partial(_run_cells, ray, ray),
+        executor=_OnRay(ray, ray),
         retries=2,
     )
     assert [outcome.status for outcome in outcomes] == ["finished", "failed", "finished"]

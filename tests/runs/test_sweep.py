@@ -152,6 +152,8 @@ def test_what_cannot_be_swept_is_refused(tmp_path):
         sweep("similarity", [one, *configs(tmp_path, 2)[:1], one], sweep_cells.computed)
     with pytest.raises(ValueError, match="retries=-1"):
         run(tmp_path, retries=-1)
+    with pytest.raises(ValueError, match="at_once=0"):
+        run(tmp_path, at_once=0)
     with pytest.raises(ValueError, match=r"analysis='\.\./up'"):
         sweep("../up", [one], sweep_cells.computed, root=tmp_path)
     assert list(tmp_path.iterdir()) == []

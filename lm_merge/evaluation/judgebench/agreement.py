@@ -13,13 +13,13 @@ from lm_merge.statistics.intervals import clustered_interval
 LABEL = "label"  # the answer key among the judges: agreement with it is a judge's game accuracy
 
 
-def agreement_table(judges: Mapping[str, Sequence[JudgedPair]], *, seed: int = 0) -> pd.DataFrame:
+def agreement_table(judges: Mapping[str, Sequence[JudgedPair]]) -> pd.DataFrame:
     """One row an ordered pair of judges, the labels among them under the name "label".
 
     Columns: judge, other, value, low, high, n, kappa. value is the share in [0, 1] of games, in
     both orders, in which the two gave the same verdict, over the games in which both gave one; n
     counts these. kappa is Cohen's: (value - expected) / (1 - expected), with the agreement expected
-    from how often either gives each verdict; NaN where that is 1. Intervals: bootstrap by question.
+    from how often either gives each verdict; NaN where that is 1. Intervals: 95 %, by question.
     Only pairs that all judges have judged count. Source: Cohen (1960).
     """
     if LABEL in judges:
@@ -41,8 +41,7 @@ def agreement_table(judges: Mapping[str, Sequence[JudgedPair]], *, seed: int = 0
     }
     decisions[LABEL] = [one for pair in pairs for one in _labels(pair)]
     rows = [
-        {"judge": one, "other": other}
-        | _agreement(decisions[one], decisions[other], questions, seed)
+        {"judge": one, "other": other} | _agreement(decisions[one], decisions[other], questions)
         for one, other in product(decisions, repeat=2)
     ]
     return pd.DataFrame(rows)
@@ -56,7 +55,6 @@ def _agreement(
     one: Sequence[Decision | None],
     other: Sequence[Decision | None],
     questions: Sequence[str],
-    seed: int,
 ) -> dict[str, float | int]:
     same = np.array(
         [np.nan if None in (a, b) else float(a == b) for a, b in zip(one, other, strict=True)]
@@ -65,7 +63,7 @@ def _agreement(
     n = int(defined.sum())
     if not n:
         return {"value": np.nan, "low": np.nan, "high": np.nan, "n": 0, "kappa": np.nan}
-    low, high = clustered_interval(same, questions, seed=seed)
+    low, high = clustered_interval(same, questions, bounds=(0.0, 1.0))
     value = float(same[defined].mean())
     shares = [
         pd.Series([d for d, known in zip(given, defined, strict=True) if known]).value_counts() / n

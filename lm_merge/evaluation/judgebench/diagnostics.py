@@ -57,11 +57,11 @@ METRICS: dict[str, tuple[str, Callable[[JudgedPair], Values]]] = {
 }
 
 
-def judging_table(pairs: Sequence[JudgedPair], *, seed: int = 0) -> pd.DataFrame:
+def judging_table(pairs: Sequence[JudgedPair]) -> pd.DataFrame:
     """One row a judge, set ("official", "audited"), category and metric, and "Overall".
 
     Columns: judge, pairs, category, metric, value, low, high, n, unit, n_questions, worst_case. All
-    values are shares in [0, 1], `order_gap` in [-1, 1]; low and high are 95 % bootstrap intervals
+    values are shares in [0, 1], `order_gap` in [-1, 1]; low and high are 95 % intervals
     by question; n counts the units (pairs, or games: two a pair) that define the value; worst_case
     is the half-width that a 95 % interval of a share of n_questions has at most. `slot_a_rate` is of
     decided games, 1/2 for a judge that ignores order. "audited" leaves out the pairs of which both
@@ -72,11 +72,15 @@ def judging_table(pairs: Sequence[JudgedPair], *, seed: int = 0) -> pd.DataFrame
         for category in (*CATEGORIES, "Overall"):
             of_category = [pair for pair in kept if category in (pair.category, "Overall")]
             if of_category:
-                rows += _rows(of_category, name, category, seed)
+                rows += _rows(of_category, name, category)
     return pd.DataFrame(rows)
 
 
-def _rows(pairs: Sequence[JudgedPair], name: str, category: str, seed: int) -> list[dict]:
+def _bounds(metric: str) -> tuple[float, float]:
+    return (-1.0, 1.0) if metric == "order_gap" else (0.0, 1.0)
+
+
+def _rows(pairs: Sequence[JudgedPair], name: str, category: str) -> list[dict]:
     rows = []
     for metric, (unit, values_of) in METRICS.items():
         by_pair = [values_of(pair) for pair in pairs]
@@ -85,7 +89,7 @@ def _rows(pairs: Sequence[JudgedPair], name: str, category: str, seed: int) -> l
         defined = ~np.isnan(values)
         n = int(defined.sum())
         n_questions = len({q for q, known in zip(questions, defined, strict=True) if known})
-        low, high = clustered_interval(values, questions, seed=seed)
+        low, high = clustered_interval(values, questions, bounds=_bounds(metric))
         rows.append(
             {
                 "judge": pairs[0].judge_name,
