@@ -21,7 +21,7 @@ def test_similarity_has_a_panel_per_metric_with_units(similarity):
     assert figure.layout.title.text == "Similarity by block: slerp in latents"
     subtitle = figure.layout.title.subtitle.text
     assert "n = 1,024 tokens" in subtitle
-    assert "mean ± 95 % interval over tokens" in subtitle
+    assert "mean, 95 % interval by text" in subtitle
     assert "merged blocks 1, 3" in subtitle
     assert titles(figure) == [
         "cosine with the midpoint",
@@ -52,7 +52,7 @@ def test_undefined_values_leave_gaps_and_undefined_errors_no_bar(similarity):
     assert math.isnan(ratio.y[0])
     assert np.isfinite(ratio.y[1:]).all()
     assert not ratio.connectgaps
-    assert ratio.error_y.array == pytest.approx([1.96 * 0.01] * 4)
+    assert ratio.error_y.array == pytest.approx([0.02] * 4)
     assert named(figure, "α = 0.75")[3].error_y.array == pytest.approx([0.0] * 4)
 
 
