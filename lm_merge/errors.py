@@ -10,6 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 INTERRUPTED = 130  # what shells report for a program that Ctrl-C ended
+EXTRA_OF = {"plotly": "figures", "sklearn": "analyses"}  # package that is imported -> extra
 USER_ERRORS = (
     ValueError,
     OSError,
@@ -44,6 +45,8 @@ def one_line(error: Exception) -> str:
         return _problems(error)
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename}: {error.strerror[:1].lower()}{error.strerror[1:]}"
+    if isinstance(error, ModuleNotFoundError) and (extra := _extra(error)):
+        return f"this needs the package {error.name}: pip install 'lm-merge[{extra}]'"
     return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
 
 
@@ -60,6 +63,10 @@ def _problems(error: ValidationError) -> str:
     ]
     more = [f"and {len(lines) - N_SHOWN} more"] if len(lines) > N_SHOWN else []
     return "; ".join([*lines[:N_SHOWN], *more])
+
+
+def _extra(error: ModuleNotFoundError) -> str | None:
+    return EXTRA_OF.get((error.name or "").partition(".")[0])
 
 
 def _problem(found: Any) -> tuple[str, str]:

@@ -3,13 +3,14 @@
 import json
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from lm_merge import cli
 from lm_merge.cli import generate as generate_command
-from lm_merge.errors import one_line_errors
+from lm_merge.errors import EXTRA_OF, one_line_errors
 
 PROJECT = Path(__file__).parents[1]
 HEAVY = {"torch", "transformers", "transformer_lens"}
@@ -60,6 +61,17 @@ def test_loading_a_model_imports_no_hooked_view_and_nothing_that_draws(tmp_path)
     )
     for name in ("transformer_lens", "plotly", "rich"):
         assert f"'{name}'" not in done.stdout
+
+
+@pytest.mark.parametrize(("package", "extra"), EXTRA_OF.items())
+def test_a_missing_package_is_reported_with_the_extra_that_brings_it(
+    capsys, monkeypatch, package, extra
+):
+    monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
+    with pytest.raises(SystemExit, match="2"), one_line_errors("lm-merge"):
+        import_module(package)
+    error = f"lm-merge: this needs the package {package}: pip install 'lm-merge[{extra}]'\n"
+    assert capsys.readouterr().err == error
 
 
 def test_ctrl_c_prints_one_line(capsys):
