@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from os.path import commonprefix
 
 NUMBER = re.compile(r"(?:^|\.)(\d+)(?=\.)")
 EMBEDDING = re.compile(r"embed_tokens|embed_in|wte|wpe|word_embeddings|position_embeddings")
@@ -29,8 +30,14 @@ class Blocks:
         return f"{self.prefix}{block}.{rest}"
 
 
-def find_blocks(tensors: Iterable[str]) -> Blocks:
-    """The stack with the most tensors among those numbered from 0 without a gap."""
+def find_blocks(
+    tensors: Iterable[str], n_blocks: int | None = None, embedding: str | None = None
+) -> Blocks:
+    """The language model's stack among those numbered from 0 without a gap.
+
+    The one with as many blocks as its configuration says (n_blocks), next to the token embedding, with
+    the most tensors, in this order: a vision tower may have more tensors.
+    """
     counts: Counter[str] = Counter()
     numbers: dict[str, set[int]] = {}
     for tensor in tensors:
@@ -39,10 +46,14 @@ def find_blocks(tensors: Iterable[str]) -> Blocks:
             prefix = tensor[: found.start(1)]
             counts[prefix] += 1
             numbers.setdefault(prefix, set()).add(int(found[1]))
-    for prefix, _ in counts.most_common():
-        if numbers[prefix] == set(range(len(numbers[prefix]))):
-            return Blocks(prefix, len(numbers[prefix]))
-    return Blocks("", 0)
+    stacks = [one for one, found in numbers.items() if found == set(range(len(found)))]
+
+    def rank(prefix: str) -> tuple[bool, int, int]:
+        shared = len(commonprefix([prefix.split("."), (embedding or "").split(".")]))
+        return len(numbers[prefix]) == n_blocks, shared, counts[prefix]
+
+    best = max(stacks, key=rank, default=None)
+    return Blocks("", 0) if best is None else Blocks(best, len(numbers[best]))
 
 
 def comes_first(tensor: str) -> bool:

@@ -10,12 +10,12 @@ from typing import Any
 from lm_merge.models.checkpoint_files import CONFIG
 from lm_merge.models.tokenizer_files import PROCESSOR_FILES, TOKENIZER_FILES
 from lm_merge.spaces.weights.alignment import UNEMBEDDINGS
+from lm_merge.spaces.weights.block_config import set_blocks
 from lm_merge.spaces.weights.plan import Plan
 from lm_merge.spaces.weights.vocabulary import n_rows
 
 MADE_BY = "Made by lm_merge"
 WRITTEN = re.compile(r"model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json|\w+\.py")
-N_BLOCKS_KEYS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 
 
 def write_small_files(plan: Plan, folder: Path, notes: list[str], version: str) -> None:
@@ -59,14 +59,14 @@ def output_config(plan: Plan) -> dict[str, Any]:
     text = config.get("text_config")
     parts = [config, text] if isinstance(text, dict) else [config]
     dtype = _main_dtype(plan)
+    if plan.block_origins is not None:
+        set_blocks(config, plan.block_origins)
     for part in parts:
         for key in ("dtype", "torch_dtype"):
             if key in part:
                 part[key] = dtype
         if "vocab_size" in part:
             part["vocab_size"] = n_rows(plan.tokenizer_owner)
-        if plan.block_origins is not None:
-            _set_blocks(part, plan.block_origins)
     head = any(one.name.endswith(UNEMBEDDINGS) for one in plan.tensors)
     if any(part.get("tie_word_embeddings") is head for part in parts):
         for part in (config, *(part for part in parts if "tie_word_embeddings" in part)):
@@ -76,15 +76,6 @@ def output_config(plan: Plan) -> dict[str, Any]:
     elif "torch_dtype" not in config:
         config["dtype"] = dtype
     return config
-
-
-def _set_blocks(part: dict[str, Any], origins: tuple[int, ...]) -> None:
-    before = next((part[key] for key in N_BLOCKS_KEYS if key in part), None)
-    for key, value in part.items():
-        if key in N_BLOCKS_KEYS:
-            part[key] = len(origins)
-        elif isinstance(value, list) and "layer" in key and len(value) == before:
-            part[key] = [value[block] for block in origins]
 
 
 def _main_dtype(plan: Plan) -> str:

@@ -11,12 +11,13 @@ from typing import Any
 
 import yaml
 
+from lm_merge.models.model_class import check_whole
 from lm_merge.operators.weight_methods import get_weight_method
 from lm_merge.recipes import ModelSource, Recipe, WeightRecipe
 from lm_merge.spaces.weights.checkpoint import open_checkpoint
 from lm_merge.spaces.weights.description import Compat, Description, check_description
 from lm_merge.spaces.weights.execution import check_output, folder_when_done, write_tensors
-from lm_merge.spaces.weights.folder import write_small_files
+from lm_merge.spaces.weights.folder import output_config, write_small_files
 from lm_merge.spaces.weights.mergekit_format import from_mergekit, is_mergekit_format
 from lm_merge.spaces.weights.own_format import from_recipe
 from lm_merge.spaces.weights.plan import Plan, TensorPlan
@@ -70,6 +71,7 @@ def merge_weights(
         make_weight_plan(recipe, compat=compat, allow_pickle=allow_pickle, prompts=prompts),
         Path(out),
     )
+    output_config(plan)  # refuses what it cannot write before anything is written
     check_output(out, plan, overwrite=overwrite)
     with folder_when_done(out) as folder, _statistics(plan, out) as statistics:
         notes = write_tensors(
@@ -81,6 +83,11 @@ def merge_weights(
             done=lambda tensor: done(plan, tensor) if done is not None else None,
         )
         write_small_files(plan, folder, notes, _version())
+        if (
+            plan.block_origins is not None
+        ):  # other blocks than the host's: does the class take them?
+            shapes = {one.name: one.shape for one in plan.tensors}
+            check_whole(folder, str(out), output_config(plan), shapes)
     return out
 
 

@@ -8,7 +8,8 @@ from lm_merge.models.model_class import check_whole
 from lm_merge.operators.consensus import agreeing_sum
 from lm_merge.operators.weight_methods import get_weight_method
 from lm_merge.recipes import ModelSource
-from lm_merge.spaces.weights.alignment import aligned
+from lm_merge.spaces.weights.alignment import aligned, token_embedding
+from lm_merge.spaces.weights.block_config import n_text_blocks
 from lm_merge.spaces.weights.blocks import comes_first, find_blocks
 from lm_merge.spaces.weights.checkpoint import Checkpoint
 from lm_merge.spaces.weights.compatibility import check_pair
@@ -98,7 +99,10 @@ class _Maker:
         self.description, self.host, self.checkpoints = description, host, checkpoints
         self.maps, self.owner, self.label_maps = maps, owner, label_maps
         self.method = get_weight_method(description.method)
-        self.blocks = {key: find_blocks(one.entries) for key, one in checkpoints.items()}
+        self.blocks = {
+            key: find_blocks(one.entries, n_text_blocks(one.config), token_embedding(one))
+            for key, one in checkpoints.items()
+        }
 
     def tensors(self) -> tuple[tuple[TensorPlan, ...], tuple[int, ...] | None]:
         """Every tensor of the output, in the host's order, and where its blocks come from."""
