@@ -52,7 +52,7 @@ def test_undefined_values_leave_gaps_and_undefined_errors_no_bar(similarity):
     assert math.isnan(ratio.y[0])
     assert np.isfinite(ratio.y[1:]).all()
     assert not ratio.connectgaps
-    assert ratio.error_y.array == pytest.approx([0.02] * 4)
+    assert ratio.error_y.array == pytest.approx([0.0, 0.02, 0.02, 0.02])  # no bar without a value
     assert named(figure, "α = 0.75")[3].error_y.array == pytest.approx([0.0] * 4)
 
 
