@@ -5,6 +5,7 @@ import lm_merge  # noqa: F401 # before torch: how threads wait is read when torc
 ANALYSES = {
     "comparison": "analyses.comparison",
     "curvature": "analyses.curvature",
+    "decomposition": "analyses.decomposition",
     "judge": "analyses.judge",
     "layerwise": "analyses.layerwise",
     "report": "analyses.report",

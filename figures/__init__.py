@@ -5,6 +5,10 @@ from figures.accuracy_forest import plot_accuracy_forest
 from figures.arc_ratio_by_alpha import plot_arc_ratio_by_alpha
 from figures.curvature_by_layer import plot_curvature_by_layer
 from figures.curvature_by_token import plot_curvature_by_token
+from figures.decomposition_columns import plot_decomposition_columns
+from figures.decomposition_importances import plot_decomposition_importances
+from figures.decomposition_mean_importance import plot_mean_importance
+from figures.decomposition_metrics import plot_decomposition_metrics
 from figures.export import save_figure
 from figures.gap_and_bound import plot_gap_and_bound
 from figures.gate_by_token import plot_gate_by_token
@@ -37,6 +41,10 @@ __all__ = [
     "plot_arc_ratio_by_alpha",
     "plot_curvature_by_layer",
     "plot_curvature_by_token",
+    "plot_decomposition_columns",
+    "plot_decomposition_importances",
+    "plot_mean_importance",
+    "plot_decomposition_metrics",
     "plot_gap_and_bound",
     "plot_gate_by_token",
     "plot_layers_by_alpha",

@@ -47,6 +47,7 @@ class Fit:
         self.draw = SeedDraws(self.generators["masks"], settings.mask_source)
         self.step_number = 0
         self.cpu_seconds = 0.0
+        self.history: list[dict[str, float | str]] = []  # rows of metrics, kept with checkpoints
         self.last_alive: dict[str, Int[Tensor, "seeds n_components"]] = {}
 
     def warm_start(self) -> None:

@@ -1,7 +1,7 @@
 """The target with masked components in the place of its linear maps."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -41,7 +41,7 @@ class Target(Protocol):
         """A batch of training data, drawn for each seed by its generator."""
         ...
 
-    def forward(self, batch: Batch, apply: Apply, copies: int = 1) -> Tensor:
+    def forward(self, batch: Any, apply: Apply, copies: int = 1) -> Tensor:
         """Outputs [seeds, copies * rows, d_output], every layer's map computed by `apply`.
 
         `apply` gets inputs [seeds, copies * rows, d_in] (token ids without the last axis).

@@ -90,12 +90,20 @@ PAPER: dict[str, Settings] = {
 }  # fmt: skip
 
 # ours: the remainder is masked as one more component, and U V starts at the weights
-DELTA_BASE: Settings = DecompositionSettings().model_dump()
-DELTA: dict[str, Settings] = {}
+DELTA_BASE: Settings = {"losses": DecompositionSettings.model_fields["losses"].default}
+DELTA: dict[str, Settings] = {
+    "tms_5-2": {"steps": 4000},
+    "tms_5-2-id": {"steps": 5000},
+}
 
 
-def experiment(name: str, preset: Preset = "delta", changes: Settings | None = None) -> Experiment:
-    """An experiment by name and preset, with changes of its decomposition's settings.
+def experiment(
+    name: str,
+    preset: Preset = "delta",
+    changes: Settings | None = None,
+    target: Settings | None = None,
+) -> Experiment:
+    """An experiment by name and preset, with changes of its decomposition's and target's settings.
 
     Raises ValueError for an unknown name.
 
@@ -107,7 +115,12 @@ def experiment(name: str, preset: Preset = "delta", changes: Settings | None = N
     base, own = (PAPER_BASE, PAPER) if preset == "paper" else (DELTA_BASE, DELTA)
     settings = merged(merged(base, own.get(name, {})), changes or {})
     return Experiment.model_validate(
-        {"name": name, "preset": preset, "target": TARGETS[name], "fit": settings}
+        {
+            "name": name,
+            "preset": preset,
+            "target": {**TARGETS[name], **(target or {})},
+            "fit": settings,
+        }
     )
 
 

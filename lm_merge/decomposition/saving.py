@@ -3,7 +3,7 @@
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import safe_open
@@ -25,7 +25,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], info: dict[str, object
     os.replace(draft, path)
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and description of a file that `write_tensors` wrote."""
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
@@ -52,7 +52,7 @@ def write_checkpoint(path: Path, fit: "Fit") -> None:
         tensors[f"generators.{stream}"] = torch.stack([one.get_state() for one in generators])
     for name, last in fit.last_alive.items():
         tensors[f"last_alive.{name}"] = last
-    state = {"step": fit.step_number, "cpu_seconds": fit.cpu_seconds}
+    state = {"step": fit.step_number, "cpu_seconds": fit.cpu_seconds, "history": fit.history}
     write_tensors(path, tensors, {**_identity(fit), **state})
 
 
@@ -85,10 +85,8 @@ def read_checkpoint(path: Path, fit: "Fit") -> None:
         for key, value in tensors.items()
         if key.startswith(prefix)
     }
-    step, seconds = info["step"], info["cpu_seconds"]
-    assert isinstance(step, int)
-    assert isinstance(seconds, int | float)
-    fit.step_number, fit.cpu_seconds = step, float(seconds)
+    fit.step_number, fit.cpu_seconds = info["step"], info["cpu_seconds"]
+    fit.history = info.get("history", [])
 
 
 def _placed(key: str, value: Tensor, parameter: Tensor) -> Tensor:

@@ -9,14 +9,18 @@ from lm_merge.decomposition.saving import read_tensors, write_tensors
 from lm_merge.decomposition.targets.resid_mlp import ResidMLPTarget, train_resid_mlp
 from lm_merge.decomposition.targets.settings import ResidMLPSettings, TMSSettings
 from lm_merge.decomposition.targets.tms import TMSTarget, n_learned, train_tms
-from lm_merge.runs.record import config_hash
+from lm_merge.runs.identity import config_hash
 
 N_TRIES = 50
 ToySettings = TMSSettings | ResidMLPSettings
 
 
 def toy_target(
-    settings: ToySettings, folder: Path, *, note: Callable[[str], None] = lambda line: None
+    settings: ToySettings,
+    folder: Path,
+    *,
+    device: str | None = None,
+    note: Callable[[str], None] = lambda line: None,
 ) -> TMSTarget | ResidMLPTarget:
     """The trained target, from `folder` or trained now and kept there.
 
@@ -25,7 +29,7 @@ def toy_target(
     """
     for seed in range(settings.seed, settings.seed + N_TRIES):
         tried: Any = settings.model_copy(update={"seed": seed})
-        tensors = _kept(tried, folder)
+        tensors = {name: one.to(device or "cpu") for name, one in _kept(tried, folder).items()}
         if isinstance(tried, ResidMLPSettings):
             return ResidMLPTarget.of(tried, tensors)
         learned = n_learned(tensors)

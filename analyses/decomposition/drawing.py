@@ -1,0 +1,34 @@
+"""Figures of a decomposition, by name."""
+
+from collections.abc import Callable
+
+import plotly.graph_objects as go
+
+from analyses.decomposition.config import DecompositionConfig
+from analyses.running.command_line import Figure, Tables
+from figures.decomposition_columns import plot_decomposition_columns
+from figures.decomposition_importances import plot_decomposition_importances
+from figures.decomposition_mean_importance import plot_mean_importance
+from figures.decomposition_metrics import plot_decomposition_metrics
+
+# name -> the table it draws, the function
+FIGURES: dict[str, tuple[str, Callable[..., go.Figure]]] = {
+    "columns": ("columns", plot_decomposition_columns),
+    "importances": ("importances", plot_decomposition_importances),
+    "mean_importance": ("importances", plot_mean_importance),
+    "metrics": ("metrics", plot_decomposition_metrics),
+}
+
+
+def draw(tables: Tables, config: DecompositionConfig) -> list[Figure]:
+    """The figures that the configuration names and whose table is there."""
+    names = FIGURES if config.figures is None else config.figures
+    unknown = sorted(set(names) - set(FIGURES))
+    if unknown:
+        raise ValueError(f"figures: {unknown} are unknown; choose from {', '.join(FIGURES)}")
+    drawn: list[Figure] = []
+    for name in names:
+        table, plot = FIGURES[name]
+        if table in tables and (name != "columns" or tables[table].x.notna().any()):
+            drawn.append((name, plot(tables[table]), tables[table]))
+    return drawn
