@@ -1,8 +1,8 @@
 """How many threads torch computes with, by the size of the model, and how waiting threads wait.
 
 An operation of a small model takes microseconds, and its threads wait for each other after every one.
-On two cores of which another process keeps one busy, two threads that spin while they wait were 8.6
-times slower than one. A user's own setting always wins.
+Where another process keeps a core busy, threads that spin while they wait lose most of their time. A
+user's own setting always wins.
 """
 
 import os
@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-N_SMALL = 20_000_000  # parameters; below, one thread is faster or as fast: `benchmarks/threads.py`
+N_SMALL = 20_000_000  # parameters; a choice between the bundled models and a 135M one, not measured
 USER_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _TOPOLOGY = Path("/sys/devices/system/cpu")
 
