@@ -10,9 +10,10 @@ from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import Field, PositiveInt
 
 from analyses.running.command_line import finished_tables, progress
+from analyses.running.measured import Placement
 from lm_merge.evaluation.replies import Reply, reply_in_batches
 from lm_merge.recipes import ModelSource, Recipe
 from lm_merge.runs.lookup import find_runs
@@ -22,10 +23,8 @@ from lm_merge.spaces import Composed
 FILE = "answers.jsonl"
 
 
-class AnswersConfig(BaseModel):
+class AnswersConfig(Placement):
     """What decides the answers of one system under one seed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     system: ModelSource | Recipe = Field(description="a model alone, or a merge")
     inputs: dict[str, str | None] = Field(description="fingerprints of the models")
@@ -35,8 +34,6 @@ class AnswersConfig(BaseModel):
     temperature: float = Field(description="0: greedy")
     max_new_tokens: PositiveInt = Field(description="tokens of an answer at most")
     batch_size: PositiveInt = Field(description="prompts at a time")
-    device: str | None = Field(description="torch device; None: the CPU")
-    dtype: str | None = Field(description="torch dtype; None: the checkpoint's")
 
 
 def answers_of(
@@ -51,12 +48,12 @@ def answers_of(
 ) -> pd.DataFrame:
     """Table of answers: question, reply, n_new_tokens, truncated.
 
-    load_system: called only if something is left to say. root: folder of the run records; None
+    load_system: called only if an answer is missing. root: folder of the run records; None
     writes nothing down. what: name for the progress bar. since: only answers of runs that started at
     or after it are taken over; None: of any.
     """
     if root is None:
-        return pd.DataFrame(_speak(config, prompts, load_system(), what, quiet))
+        return pd.DataFrame(_replies(config, prompts, load_system(), what, quiet))
     found = finished_tables(root, "answers", config, since=since)
     if found is not None:
         return found[1]["answers"]
@@ -69,7 +66,7 @@ def answers_of(
             if len(rows) < len(prompts):
                 system = load_system()
                 _note(record, config, system)
-                for row in _speak(config, prompts, system, what, quiet, start=len(rows)):
+                for row in _replies(config, prompts, system, what, quiet, start=len(rows)):
                     file.write(json.dumps(row) + "\n")
                     file.flush()
                     rows.append(row)
@@ -106,7 +103,7 @@ def _note(record: Run, config: AnswersConfig, system: Composed) -> None:
     )
 
 
-def _speak(
+def _replies(
     config: AnswersConfig,
     prompts: Sequence[str],
     system: Composed,

@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 import torch
 from torch import Tensor
 
-from analyses.tokens import next_token_table
+from analyses.tokens.analysis import next_token_table
 from figures import TEMPLATE
 from figures.template import system_colors
 from figures.token_text import visible

@@ -12,11 +12,13 @@ from typing import Any
 
 import pandas as pd
 
-from analyses.layerwise import LayerwiseConfig, grid_of
+from analyses.layerwise.config import LayerwiseConfig
+from analyses.layerwise.grid import grid_of
 from analyses.running.command_line import progress
 from analyses.running.text_choice import prompt_batches
 from lm_merge.recipes import Recipe
 from lm_merge.scoring.signals import SIGNALS, SignalMeans
+from lm_merge.spaces.compose import compose_latents
 
 DEFAULT_OPERATORS = ("lerp", "slerp")  # regmean is lerp at another name of alpha
 
@@ -42,12 +44,12 @@ def rank(
     """
     if by not in SIGNALS:
         raise ValueError(f"by={by!r} is no signal; choose from {', '.join(SIGNALS)}")
-    given = Recipe.load(recipe).model_dump(exclude_unset=True)
-    given = {key: value for key, value in given.items() if key not in ("alpha", "operator")}
-    chosen = {"layers": layers, "alphas": alphas, "operators": operators}
-    config = LayerwiseConfig(**given | chosen | settings)
-    grid = grid_of(config, also=tuple(Recipe.load(recipe).layers or ()))
-    texts = prompt_batches(grid.merge.host, config, n=config.n_prompts, prompts=prompts)
+    config = LayerwiseConfig(
+        recipe=Recipe.load(recipe), layers=layers, alphas=alphas, operators=operators, **settings
+    )
+    merge = compose_latents(config.recipe, device=config.device, dtype=config.dtype)
+    grid = grid_of(config, merge, also=tuple(merge.layers))
+    texts = prompt_batches(merge.host, config, n=config.n_prompts, prompts=prompts)
     table = SignalMeans(grid).measure(progress(texts, "signals", quiet=quiet))
     cell = ["layer", "operator", "alpha"]
     wide = table.pivot(index=cell, columns="signal", values="value")[list(SIGNALS)]

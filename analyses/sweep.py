@@ -6,8 +6,8 @@ The file names an analysis, settings that all cells share, and lists of values:
     recipe: recipes/bundled.yaml
     base: {n_prompts: 32}
     grid:
-      operator: [lerp, slerp]
-      layers: [[3], [5]]
+      recipe.operator: [lerp, slerp]
+      recipe.layers: [[3], [5]]
 
 Every combination is a run of that analysis with a record of its own; one that is finished already is
 found, so a sweep that was stopped goes on where it was, and several processes may share one. The
@@ -16,10 +16,8 @@ the others go on; the exit status is the number of failed cells (at most 100; 2 
 arguments were wrong, and then nothing ran).
 """
 
-import importlib
-import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -31,17 +29,13 @@ from rich.console import Console
 from rich.progress import Progress
 
 from analyses import ANALYSES
-from analyses.running.command_line import (
-    OutputOptions,
-    Tables,
-    anew,
-    config_in,
-    one_line_errors,
-    parse_config,
-    run_recorded,
-)
+from analyses.running.command import config_class_of
+from analyses.running.command_line import Tables, computing, run_recorded
 from analyses.running.loading_bars import without_loading_bars
+from analyses.running.options import OutputOptions, config_in, parse_config
+from analyses.running.recipe_options import changed
 from analyses.sweep_options import Execution
+from lm_merge.errors import one_line_errors
 from lm_merge.runs import (
     CellOutcome,
     Executor,
@@ -57,6 +51,7 @@ from lm_merge.runs.identity import config_hash
 from lm_merge.runs.record import Run
 
 MAX_STATUS = 100
+OPTION = "recipe."
 
 
 class SweepConfig(BaseModel):
@@ -66,11 +61,11 @@ class SweepConfig(BaseModel):
 
     analysis: str = Field(description=f"one of {', '.join(ANALYSES)}")
     recipe: Path | None = Field(
-        default=None, description="YAML file of settings for all cells; `base` comes first"
+        default=None, description="YAML file of the recipe that all cells start from"
     )
     base: dict[str, Any] = Field(default={}, description="settings for all cells")
     grid: dict[str, list[Any]] = Field(
-        description="setting -> values; `operator_args.lambda_reg` names an entry of a setting"
+        description="setting -> values; `recipe.operator` names a field of the recipe"
     )
 
     @computed_field
@@ -96,42 +91,42 @@ class CellsFailed(Exception):
         self.n_failed = len(failed)
 
 
-def analysis_of(name: str) -> tuple[type[BaseModel], Callable[..., Tables]]:
-    """Configuration class and `run` of the analysis by that name."""
-    if name not in ANALYSES:
-        raise ValueError(
-            f"analysis={name!r} is unknown; choose from {', '.join(ANALYSES)}, or give ANALYSES in "
-            "analyses/__init__.py an entry for a module with a function `run(config, record, *, ...)`, "
-            "config and record being its only positional arguments"
-        )
-    run = importlib.import_module(ANALYSES[name]).run
-    config, *_ = inspect.signature(run, eval_str=True).parameters.values()
-    return config.annotation, run
-
-
 def configs_of(config: SweepConfig) -> list[BaseModel]:
     """The configuration of every cell, in the order of the grid."""
-    config_class, _ = analysis_of(config.analysis)
-    base: dict[str, Any] = {}
+    if config.analysis not in ANALYSES:
+        raise ValueError(
+            f"analysis={config.analysis!r} is unknown; choose from {', '.join(ANALYSES)}, or give "
+            "ANALYSES in analyses/__init__.py an entry for a package with modules config and analysis"
+        )
+    config_class = config_class_of(config.analysis)
+    base = dict(config.base)
     if config.recipe is not None:
-        base = yaml.safe_load(config.recipe.read_text())
-        if not isinstance(base, dict):
-            raise ValueError(f"recipe={config.recipe} holds no mapping of settings")
-    given = {**base, **config.base}
-    return [config_with(config_class, given, label) for label in grid_labels(config.grid)]
+        base["recipe"] = config.recipe
+    return [_config(config_class, base, label) for label in grid_labels(config.grid)]
+
+
+def _config(
+    config_class: type[BaseModel], base: dict[str, Any], label: dict[str, Any]
+) -> BaseModel:
+    """A cell: what all share, and its values, of which `recipe.KEY` changes a field of the recipe."""
+    values = {key: one for key, one in label.items() if not key.startswith(OPTION)}
+    changes = {key.removeprefix(OPTION): label[key] for key in label if key not in values}
+    if changes:
+        default = config_class.model_fields["recipe"].default
+        values["recipe"] = changed(base.get("recipe", default), changes)
+    return config_with(config_class, base, values)
 
 
 def run(config: SweepConfig, record: Run, *, options: SweepOptions, quiet: bool = True) -> Tables:
     """The tables of all cells by name, and "cells": a row each. Raises CellsFailed after the last."""
     configs, labels = configs_of(config), grid_labels(config.grid)
-    _, function = analysis_of(config.analysis)
     console = Console(stderr=True)
     with executor_of(options) as executor, Progress(console=console, disable=quiet) as bar:
         task = bar.add_task(config.analysis, total=len(configs))
         outcomes = sweep(
             config.analysis,
             configs,
-            anew(function, fresh=options.fresh),
+            computing(config.analysis, fresh=options.fresh),
             root=options.runs,
             executor=executor,
             at_once=options.at_once,

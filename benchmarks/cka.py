@@ -17,7 +17,7 @@ from torch import Tensor
 
 import lm_merge as lm
 from analyses.running.command_line import Tables
-from analyses.similarity import StreamComparison, merged_name
+from analyses.similarity.streams import StreamComparison, merged_name
 from benchmarks.memory import PeakWatch
 from benchmarks.pairs import random_native
 from benchmarks.running import run_benchmark

@@ -13,12 +13,13 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 import lm_merge as lm
-from analyses.layerwise import default_layers
+from analyses.layerwise.grid import default_layers
 from analyses.running.command_line import Tables
 from benchmarks.pairs import random_native
 from benchmarks.running import run_benchmark
 from benchmarks.timing import interleaved_seconds, median_ratio
-from lm_merge.scoring.teacher_forced import NextTokens, Texts, next_token_scores
+from lm_merge.scoring.next_tokens import NextTokens, next_token_scores
+from lm_merge.scoring.texts import Texts
 from lm_merge.spaces.latents.latent_grid import GridCell, LatentGrid
 
 REUSED, ONE_BY_ONE = "parents run once", "merge by merge"

@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 import torch
 from pydantic import BaseModel, create_model
 
-from analyses.running.command_line import OutputOptions, Tables, config_in, parse_config
+from analyses.running.command_line import Tables
+from analyses.running.options import OutputOptions, config_in, parse_config
 from lm_merge.runs.record import start_run
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)

@@ -1,5 +1,6 @@
 """What a table must look like before it is drawn: its columns, and one row per point."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -29,6 +30,23 @@ def require_one_row_per(table: pd.DataFrame, columns: Sequence[str]) -> None:
 def distinct(table: pd.DataFrame, column: str) -> list[Any]:
     """The values of a column without repeats, in order of appearance."""
     return list(cast(pd.Series, table[column]).unique())
+
+
+def alpha_levels(table: pd.DataFrame) -> list[float]:
+    """The values of the column alpha in rising order; NaN, a merge without a single one, comes first."""
+    given = cast(pd.Series, table["alpha"])
+    return [math.nan] * bool(given.isna().any()) + sorted(given.dropna().unique())
+
+
+def has_alpha(table: pd.DataFrame, alpha: float) -> pd.Series:
+    """Which rows have this alpha; NaN is equal to NaN."""
+    column = cast(pd.Series, table["alpha"])
+    return column.isna() if math.isnan(alpha) else column == alpha
+
+
+def alpha_words(alpha: float) -> str:
+    """An alpha in a legend."""
+    return "α by block" if math.isnan(alpha) else f"α = {alpha:g}"
 
 
 def count_phrase(table: pd.DataFrame, unit: str = "") -> str:

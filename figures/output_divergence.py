@@ -4,7 +4,14 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from figures.axes import value_range
-from figures.columns import count_phrase, distinct, require_columns, require_one_row_per
+from figures.columns import (
+    alpha_levels,
+    alpha_words,
+    count_phrase,
+    distinct,
+    require_columns,
+    require_one_row_per,
+)
 from figures.interval_bars import interval_bars
 from figures.legend import add_bottom_legend
 from figures.template import apply_template, operator_color, space_dash
@@ -30,12 +37,12 @@ def plot_output_divergence(table: pd.DataFrame) -> go.Figure:
             chosen = (drawn["space"] == space) & (drawn["operator"] == operator)
             figure.add_trace(_line(drawn.loc[chosen], f"{space} {operator}", operator, space))
     markers = ", ".join(
-        f"{MARKERS[place % len(MARKERS)]} {alpha:g}"
-        for place, alpha in enumerate(sorted(distinct(drawn, "alpha")))
+        f"{MARKERS[place % len(MARKERS)]} {alpha_words(alpha).removeprefix('α = ')}"
+        for place, alpha in enumerate(alpha_levels(drawn))
     )
     apply_template(
         figure,
-        title="What merges say, beside their parents",
+        title="Outputs of merges between those of their parents",
         subtitle=f"{count_phrase(drawn, 'tokens')} · mean, 95 % interval by text<br>"
         f"α, weight of the donor: {markers}",
     )
@@ -47,7 +54,7 @@ def plot_output_divergence(table: pd.DataFrame) -> go.Figure:
 
 
 def _line(rows: pd.DataFrame, name: str, operator: str, space: str) -> go.Scatter:
-    wide = rows.pivot(index="alpha", columns="metric").sort_index()
+    wide = rows.pivot(index="alpha", columns="metric").sort_index(na_position="first")
     values = wide["value"]
     bars = {
         axis: interval_bars(wide.xs(metric, axis=1, level="metric"))

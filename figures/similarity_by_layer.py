@@ -1,5 +1,6 @@
 """Where in depth a merge lies between host and donor, as small multiples over the blocks."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -7,11 +8,20 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from figures.axes import block_axis, value_range
-from figures.columns import count_phrase, distinct, require_columns, require_one_row_per
+from figures.columns import (
+    alpha_levels,
+    alpha_words,
+    count_phrase,
+    distinct,
+    has_alpha,
+    require_columns,
+    require_one_row_per,
+)
 from figures.interval_line import interval_line
 from figures.legend import add_bottom_legend, legend_names
 from figures.panel_grid import panel_grid
 from figures.template import (
+    BLACK,
     GREY,
     apply_template,
     level_colors,
@@ -48,7 +58,7 @@ def plot_similarity_by_layer(
 ) -> go.Figure:
     """One panel per metric, x = block, one line per operator, space and alpha.
 
-    Reads `layer`, `alpha` (donor's weight), `operator`, `space`, `metric`, `value`,
+    Reads `layer`, `alpha` (donor's weight; NaN: by block), `operator`, `space`, `metric`, `value`,
     `low` and `high` (95 %; NaN: no interval) and `n` (tokens). A metric that the table lacks has no
     panel; an undefined value (NaN) leaves a gap. With one operator the colour is alpha; with
     several it is the operator, darker with alpha. The dash is the space. Thin vertical lines mark
@@ -82,13 +92,13 @@ def _line_styles(table: pd.DataFrame) -> dict[tuple, dict]:
     styles = {}
     for operator in operators:
         of_operator = table.loc[table["operator"] == operator]
-        alphas = distinct(of_operator, "alpha")
+        alphas = [alpha for alpha in distinct(of_operator, "alpha") if not math.isnan(alpha)]
         colors = operator_level_colors(alphas, operator) if several else level_colors(alphas)
         for space in spaces:
             of_space = of_operator.loc[of_operator["space"] == space]
-            for alpha in sorted(distinct(of_space, "alpha")):
-                words = [operator] * several + [space] * (len(spaces) > 1) + [f"α = {alpha:g}"]
-                line = {"color": colors[alpha], "dash": space_dash(space), "width": 2}
+            for alpha in alpha_levels(of_space):
+                words = [operator] * several + [space] * (len(spaces) > 1) + [alpha_words(alpha)]
+                line = {"color": colors.get(alpha, BLACK), "dash": space_dash(space), "width": 2}
                 styles[operator, space, alpha] = {"name": " ".join(words), "line": line}
     return styles
 
@@ -106,7 +116,7 @@ def _draw_panel(
         in_legend = legend_names(figure)
         for (operator, space, alpha), style in styles.items():
             chosen = (rows["operator"] == operator) & (rows["space"] == space)
-            points = rows.loc[chosen & (rows["alpha"] == alpha)]
+            points = rows.loc[chosen & has_alpha(rows, alpha)]
             if len(points):
                 trace = interval_line(points, "layer", **style, hover=HOVER)
                 first = style["name"] not in in_legend

@@ -39,9 +39,12 @@ def tiny_thinker() -> "lm.HookedLM":
 
 @pytest.fixture(scope="session")
 def small_report(tmp_path_factory):
-    """The options of a small report, its page and its tables; run once a worker."""
-    from analyses import report
+    """The configuration of a small report, where it went, its page and its tables; run once a worker."""
+    from analyses.report import analysis as report
+    from analyses.report.config import ReportConfig
+    from analyses.running.options import OutputOptions
 
     sizes = {"n_questions": 4, "n_prompts": 8, "n_texts": 2, "alphas": (0.5, 0.75)}
-    options = report.ReportOptions(**sizes, runs=tmp_path_factory.mktemp("runs"))
-    return options, *report.write(options, {}, quiet=True)
+    output = OutputOptions(runs=tmp_path_factory.mktemp("runs"))
+    config = ReportConfig(**sizes)
+    return config, output, *report.write(config, output=output, quiet=True)

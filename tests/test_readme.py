@@ -25,6 +25,7 @@ from analyses.running.command_line import Tables
 from lm_merge.evaluation import question_set
 from lm_merge.models import HookedLM
 from lm_merge.sites import record_resid_post
+from analyses.running.measured import MeasuredRecipe
 from lm_merge.recipes import Recipe, Source
 from lm_merge.runs.record import Run
 from lm_merge.spaces.compose import compose_latents
@@ -72,7 +73,7 @@ def test_an_analysis_of_ones_own_measures():
     recipe = {"host": "tiny-instruct", "donors": ("tiny-thinker",), "layers": (3,)}
     lengths = {}
     for alpha in (0.0, 0.5):
-        config = names["LengthsConfig"](**recipe, alpha=alpha, n_prompts=1)
+        config = names["LengthsConfig"](recipe={**recipe, "alpha": alpha}, n_prompts=1)
         lengths[alpha] = names["run"](config)["lengths"].length
     assert len(lengths[0.0]) == 8
     assert lengths[0.0][:3].tolist() == pytest.approx(lengths[0.5][:3].tolist())

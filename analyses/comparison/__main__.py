@@ -1,5 +1,4 @@
-from analyses.comparison import main
-from analyses.running.command_line import one_line_errors
+from analyses.comparison.estimate import ComparisonExtras, estimate_or_run
+from analyses.running.command import command
 
-with one_line_errors("comparison"):
-    main()
+command("comparison", extras=ComparisonExtras, using=estimate_or_run)

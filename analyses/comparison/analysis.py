@@ -1,20 +1,8 @@
-"""Do merged answers beat others? Systems on the same questions: `python -m analyses.comparison`.
+"""What `python -m analyses.comparison` measures, draws and reports."""
 
-Both parents, merges of latents, of weights and of logits answer questions whose answers can be
-checked. Tables: accuracy by system and category; win rates of each latent merge against the merge of
-weights that belongs to it, in both orders where a judge reads them; strengths of all systems
-(Bradley-Terry). Experiment A of the latent-merging paper (OpenReview ocEoHCrezd), with the answer key
-as its judge unless another one is given.
-
-Seeds. Greedy decoding: a seed draws the questions. With a temperature it seeds the sampling too. A
-question that comes up under several seeds counts as one cluster in every interval.
-"""
-
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,18 +10,11 @@ import pandas as pd
 
 from analyses.comparison.answers import all_answers, mark, questions_by_seed
 from analyses.comparison.config import ComparisonConfig
-from analyses.comparison.estimate import EstimateOptions, estimate
 from analyses.comparison.judging import judging_of
-from analyses.comparison.systems import opposed, sources_of
+from analyses.comparison.systems import sources_of
 from analyses.comparison.tables import config_notes, tables_of, truncation_notes
-from analyses.running.command_line import (
-    Figure,
-    OutputOptions,
-    Tables,
-    config_in,
-    parse_config,
-    run_and_say,
-)
+from analyses.running.command_line import Figure, Tables
+from analyses.running.findings import Finding, rows_of
 from analyses.running.inputs import fingerprints_of
 from figures import plot_accuracy_forest, plot_win_rates
 from lm_merge.evaluation.comparison import OVERALL
@@ -88,7 +69,7 @@ def runs_folder(record: Run | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def draw(tables: Tables) -> list[Figure]:
+def draw(tables: Tables, config: object = None) -> list[Figure]:
     """The analysis's figures, each with the table it draws."""
     accuracy, rates = tables["accuracy"], tables["win_rates"]
     return [
@@ -97,7 +78,29 @@ def draw(tables: Tables) -> list[Figure]:
     ]
 
 
-def summary(tables: Tables) -> str:
+def findings(tables: Tables, config: ComparisonConfig) -> list[Finding]:
+    """Rows of `summary.json`: accuracy of each system, win rate of each pair, strengths.
+
+    Keys: system, opponent (null but for pairs), category, metric (accuracy, win_rate: shares;
+    accuracy_difference: of a pair; strength: log-odds, Bradley-Terry), judge (of pairs), value, low,
+    high (95 %), n (distinct questions; strength: games).
+    """
+    keys = ("system", "opponent", "category", "metric", "judge")
+    accuracy = tables["accuracy"].rename(columns={"accuracy_frac": "value"})
+    accuracy = accuracy.assign(n=accuracy.n_questions)
+    rates = tables["win_rates"].assign(n=tables["win_rates"].n_questions)
+    ends = {"difference_low": "low", "difference_high": "high", "accuracy_difference": "value"}
+    differences = rates.drop(columns=["low", "high"]).rename(columns=ends)
+    found = rows_of(accuracy.assign(metric="accuracy"), keys)
+    found += rows_of(rates.rename(columns={"win_rate": "value"}).assign(metric="win_rate"), keys)
+    found += rows_of(differences.assign(metric="accuracy_difference"), keys)
+    if "strengths" in tables:
+        games = {"strength": "value", "n_games": "n"}
+        found += rows_of(tables["strengths"].rename(columns=games).assign(metric="strength"), keys)
+    return found
+
+
+def summary(tables: Tables, config: object = None) -> str:
     """One sentence a pair: who is ahead over all categories, by which interval; then all systems, and
     whose answers were cut off.
     """
@@ -134,31 +137,4 @@ def _sentence(row: pd.Series) -> str:
         f"(95 % {low:+.1f} to {high:+.1f}), win rate {100 * row.win_rate:.1f} % "
         f"({100 * row.low:.1f} to {100 * row.high:.1f}) by {row.judge}{calibration}, "
         f"McNemar p = {row.mcnemar_p:.2g}{apart}, {row.n_questions} questions"
-    )
-
-
-class ComparisonOptions(ComparisonConfig, OutputOptions, EstimateOptions):
-    """The configuration, where results go, and what an estimate reckons with."""
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Command line: compare (or find the finished run), draw, save, say who is ahead."""
-    options, given = parse_config(
-        ComparisonOptions, argv, prog="python -m analyses.comparison", description=__doc__ or ""
-    )
-    config = config_in(options, ComparisonConfig)
-    if options.estimate:
-        prompts = [one.prompt for of_seed in questions_by_seed(config).values() for one in of_seed]
-        systems = config.named_systems()
-        n_pairs = len(config.pairs or opposed(systems))
-        sys.stdout.write(estimate(options, systems, prompts, n_pairs, config.judge) + "\n")
-        return
-    run_and_say(
-        "comparison",
-        config,
-        given,
-        output=options,
-        run=partial(run, quiet=False),
-        draw=lambda tables, _: draw(tables),
-        summary=summary,
     )

@@ -3,56 +3,24 @@
 from pathlib import Path
 from typing import Literal, TypeGuard
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeFloat,
-    PositiveInt,
-    computed_field,
-    model_validator,
-)
+from pydantic import Field, NonNegativeFloat, PositiveInt, computed_field, model_validator
 
 from analyses.comparison.systems import System, default_systems, sources_of
-from analyses.judge_config import JudgeConfig
-from analyses.running.inputs import fingerprints_of
-from lm_merge.recipes import ModelSource, Recipe, Source, Tolerance, as_source
+from analyses.judge.config import JudgeConfig
+from analyses.running.measured import BUNDLED_PAIR, MeasuredRecipe
+from lm_merge.recipes import ModelSource, Recipe, as_source
 
 Operator = Literal["lerp", "slerp", "regmean", "task_vector"]
 
 
-class ComparisonConfig(BaseModel):
+class ComparisonConfig(MeasuredRecipe):
     """Which systems answer which questions, and who says what is better."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    host: Source = Field(default="tiny-instruct", description="carries the forward pass")
-    donors: tuple[Source, ...] = Field(
-        default=("tiny-thinker",), min_length=1, description="are merged into it"
-    )
-    base: Source | None = Field(
-        default=None, description="common ancestor, for the operator task_vector"
-    )
-    layers: tuple[int, ...] = Field(
-        default=(3,), min_length=1, description="latent merges: blocks whose resid_post is merged"
-    )
-    alpha: float = Field(default=0.5, description="donors' weight in every merge, 0 to 1")
-    donor_weights: tuple[float, ...] | None = Field(
-        default=None, description="the donors' parts of alpha, equal if None"
-    )
-    positions: Literal["all", "last"] = Field(
-        default="all", description="of the latent merges, as in a recipe"
-    )
-    donor_stream: Literal["pure", "coupled"] = Field(
-        default="pure", description="of the latent merges, as in a recipe"
-    )
     operators: tuple[Operator, ...] = Field(
         default=("lerp", "slerp", "regmean"),
         min_length=1,
-        description="of the latent merges; each is set against its counterpart on weights",
-    )
-    accept: tuple[Tolerance, ...] = Field(
-        default=(), description="differences between the models that are accepted"
+        description="of latent merges besides the recipe's own; each is compared with its counterpart "
+        "on weights",
     )
     systems: dict[str, str | ModelSource | Recipe] = Field(
         default={},
@@ -60,7 +28,7 @@ class ComparisonConfig(BaseModel):
     )
     pairs: tuple[tuple[str, str], ...] = Field(
         default=(),
-        description="systems to set against each other; none: each latent merge and its counterpart",
+        description="systems to compare in pairs; none: each latent merge and its counterpart",
     )
     questions: str | None = Field(
         default=None,
@@ -89,8 +57,6 @@ class ComparisonConfig(BaseModel):
         description="run models' programs against the public examples of a question, isolated by "
         "bubblewrap, which must be installed (Linux: apt-get install bubblewrap)",
     )
-    device: str | None = Field(default=None, description="torch device; None: the CPU")
-    dtype: str | None = Field(default=None, description="torch dtype; None: the checkpoint's")
 
     @model_validator(mode="after")
     def _fits_together(self) -> "ComparisonConfig":
@@ -98,10 +64,9 @@ class ComparisonConfig(BaseModel):
             raise ValueError(
                 f"split={self.split!r} chooses among JudgeBench's pairs; give questions, too"
             )
-        if not self.systems and ("task_vector" in self.operators) != (self.base is not None):
+        if self.systems and self.recipe != BUNDLED_PAIR:
             raise ValueError(
-                f"base={self.base!r} and operators={list(self.operators)}: base, the common ancestor, "
-                "is for task_vector, which needs it; give both or neither"
+                f"recipe and systems={sorted(self.systems)} both name what is compared; give one"
             )
         known = set(self.named_systems())
         unknown = sorted({name for pair in self.pairs for name in pair} - known)
@@ -114,24 +79,20 @@ class ComparisonConfig(BaseModel):
     def named_systems(self) -> dict[str, System]:
         """Every system by its name, parents first."""
         if not self.systems:
-            return default_systems(
-                self.host,
-                self.donors,
-                layers=self.layers,
-                alpha=self.alpha,
-                operators=self.operators,
-                base=self.base,
-                donor_weights=self.donor_weights,
-                positions=self.positions,
-                donor_stream=self.donor_stream,
-                accept=self.accept,
-            )
+            return default_systems(self.recipe, self.operators)
         return {name: _system(source) for name, source in self.systems.items()}
+
+    @property
+    def words(self) -> str:
+        which = super().words if not self.systems else "the systems given"
+        return f"{which}: {', '.join(self.named_systems())}"
 
     @computed_field
     @property
     def inputs(self) -> dict[str, str | None]:
-        """Fingerprints of the files that go in, so that a run is found again only for the same."""
+        """Fingerprints of the files that are read, so that a run is found again only for the same."""
+        from analyses.running.inputs import fingerprints_of  # needs torch, which the options do not
+
         files = [Path(one) for one in self.systems.values() if _is_recipe_file(one)]
         files += [] if self.questions is None else [Path(self.questions)]
         return fingerprints_of(sources_of(self.named_systems()), *files)

@@ -1,18 +1,23 @@
 """What a comparison would take, in tokens, hours and money, before anything is loaded."""
 
+import sys
 from collections.abc import Sequence
+from typing import Any
 
-from pydantic import BaseModel, Field, NonNegativeFloat, PositiveFloat
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 
-from analyses.comparison.systems import System
-from analyses.judge_config import JudgeConfig, pairs_of, prompt_of
+from analyses.comparison.config import ComparisonConfig
+from analyses.comparison.systems import System, opposed
+from analyses.judge.config import JudgeConfig, pairs_of, prompt_of
+from analyses.running.command import run_plainly
+from analyses.running.options import OutputOptions, config_in
 from lm_merge.evaluation.judges import Game
 from lm_merge.evaluation.judges.estimate import JudgingEstimate, judging_estimate
 from lm_merge.recipes import Recipe
 
 
-class EstimateOptions(BaseModel):
-    """What an estimate reckons with."""
+class ComparisonExtras(OutputOptions):
+    """Where results go, and the numbers that an estimate uses."""
 
     estimate: bool = Field(
         default=False, description="only say what it would take, in tokens, money and hours"
@@ -32,8 +37,22 @@ class EstimateOptions(BaseModel):
     )
 
 
+def estimate_or_run(
+    name: str, config: ComparisonConfig, given: dict[str, Any], extras: ComparisonExtras
+) -> None:
+    """Print the estimate where it is asked for, else run the comparison."""
+    if not extras.estimate:
+        return run_plainly(name, config, given, config_in(extras, OutputOptions))
+    from analyses.comparison.answers import questions_by_seed  # needs torch, which help does not
+
+    prompts = [one.prompt for of_seed in questions_by_seed(config).values() for one in of_seed]
+    systems = config.named_systems()
+    n_pairs = len(config.pairs or opposed(systems))
+    sys.stdout.write(estimate(extras, systems, prompts, n_pairs, config.judge) + "\n")
+
+
 def estimate(
-    options: EstimateOptions,
+    options: ComparisonExtras,
     systems: dict[str, System],
     prompts: Sequence[str],
     n_pairs: int,
@@ -77,7 +96,7 @@ def _models_run(source: System) -> int:
 
 
 def _judging_line(
-    found: JudgingEstimate, what: str, options: EstimateOptions, judge: JudgeConfig
+    found: JudgingEstimate, what: str, options: ComparisonExtras, judge: JudgeConfig
 ) -> str:
     line = (
         f"judging of {what}: {found.n_games:,} games, {found.n_prompt_tokens:,} prompt and "

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from analyses import judge as judge_analysis
-from analyses.judge_config import JudgeConfig, cache_file, judge_of, judgments_file
+from analyses.judge import analysis as judge_analysis
+from analyses.judge.config import JudgeConfig, cache_file, judge_of, judgments_file
 from lm_merge.evaluation.judges import Judge
 from lm_merge.evaluation.pairing import judged_by
 

@@ -1,13 +1,14 @@
 """Which systems a comparison runs, by name, and which of them it sets against each other."""
 
-from functools import partial
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING
 
-from analyses.running.inputs import recipe_sources, source_name
-from lm_merge.models import load
-from lm_merge.recipes import ModelSource, Recipe, Source, Tolerance, as_source
-from lm_merge.spaces import Composed, system
+from analyses.running.measured import in_latents, one_weight_a_donor
+from analyses.running.recipe_words import at_alpha, own_alpha, source_name
+from lm_merge.recipes import ModelSource, Recipe, Source, as_source
+
+if TYPE_CHECKING:
+    from lm_merge.spaces import Composed
 
 System = ModelSource | Recipe
 # the merge of weights that an operator on latents is set against; with one donor the regularised mean
@@ -16,43 +17,58 @@ WEIGHT_OPERATOR = {"lerp": "linear", "slerp": "slerp", "regmean": "linear"}
 WEIGHT_OPERATOR |= {"task_vector": "task_vector"}
 
 
-def default_systems(
-    host: Source,
-    donors: tuple[Source, ...],
-    *,
-    layers: tuple[int, ...],
-    alpha: float,
-    operators: tuple[str, ...],
-    base: Source | None = None,
-    donor_weights: tuple[float, ...] | None = None,
-    accept: tuple[Tolerance, ...] = (),
-    **of_latents: Any,
-) -> dict[str, System]:
-    """Parents; latent merges, at alpha 0 and 1 too; merges of weights; the logit ensemble.
+def default_systems(recipe: Recipe, operators: tuple[str, ...]) -> dict[str, System]:
+    """Parents; the recipe and latent merges by other operators, of the first also alpha 0 and 1; the
+    merges of weights that belong to them; the logit ensemble.
 
-    of_latents: `positions` and `donor_stream` of a recipe.
+    Raises ValueError for a recipe that merges of full models have no place for.
     """
-    merge = partial(Recipe, host=host, donors=donors, donor_weights=donor_weights)
-
-    def latent(operator: str, alpha: float) -> Recipe:
-        given = {"layers": layers, "accept": accept, "base": ancestor(operator), **of_latents}
-        return merge(space="latents", operator=operator, alpha=alpha, **given)
+    alpha = _one_alpha(recipe)
+    operators = tuple(dict.fromkeys((*operators, recipe.operator)))
+    if ("task_vector" in operators) != (recipe.base is not None):
+        raise ValueError(
+            f"recipe.base={recipe.base!r} and operators={list(operators)}: base, the common ancestor, "
+            "is for task_vector, which needs it; give both or neither"
+        )
+    models = {"host": recipe.host, "donors": recipe.donors, "donor_weights": recipe.donor_weights}
 
     def ancestor(operator: str) -> Source | None:
-        return base if operator == "task_vector" else None
+        return recipe.base if operator == "task_vector" else None
 
-    systems: dict[str, System] = {"host": as_source(host)}
-    for place, donor in enumerate(donors, start=1):
-        systems["donor" if len(donors) == 1 else f"donor {place}"] = as_source(donor)
+    def latent(operator: str) -> Recipe:
+        if operator == recipe.operator:
+            return recipe
+        given = {"operator": operator, "operator_args": {}, "base": ancestor(operator)}
+        return at_alpha(recipe.with_fields(**given), alpha)
+
+    systems: dict[str, System] = {"host": as_source(recipe.host)}
+    for place, donor in enumerate(recipe.donors, start=1):
+        systems["donor" if len(recipe.donors) == 1 else f"donor {place}"] = as_source(donor)
     for name in operators:
-        systems[f"latents {name}"] = latent(name, alpha)
+        systems[f"latents {name}"] = latent(name)
     for end in (0.0, 1.0):
-        systems[f"latents {operators[0]} {end:g}"] = latent(operators[0], end)
+        systems[f"latents {operators[0]} {end:g}"] = at_alpha(latent(operators[0]), end)
     for name in dict.fromkeys(WEIGHT_OPERATOR[name] for name in operators):
         of_weights = {"operator": name, "alpha": alpha, "base": ancestor(name)}
-        systems[f"weights {name}"] = merge(space="weights", **of_weights)
-    systems["logits soft"] = merge(space="logits", operator="soft", alpha=alpha, accept=accept)
+        systems[f"weights {name}"] = Recipe.model_validate(
+            {"space": "weights", **models, **of_weights}
+        )
+    systems["logits soft"] = Recipe.model_validate(
+        {"space": "logits", "operator": "soft", "alpha": alpha, "accept": recipe.accept, **models}
+    )
     return systems
+
+
+def _one_alpha(recipe: Recipe) -> float:
+    in_latents(recipe, "it is compared with merges in other spaces; systems names any others")
+    one_weight_a_donor(recipe)
+    alpha = own_alpha(recipe)
+    if alpha is None:
+        raise ValueError(
+            f"recipe.layers={recipe.layers}: merges of full models have one alpha, so blocks with an "
+            "alpha each have no counterpart there; give systems in place of the recipe"
+        )
+    return alpha
 
 
 def opposed(systems: dict[str, System]) -> tuple[tuple[str, str], ...]:
@@ -68,13 +84,16 @@ def opposed(systems: dict[str, System]) -> tuple[tuple[str, str], ...]:
         if latent.space == "latents"
         and weight.space == "weights"
         and weight.operator == WEIGHT_OPERATOR.get(latent.operator)
-        and latent.alpha == weight.alpha
+        and own_alpha(latent) == weight.alpha
     )
     return found or tuple(combinations(systems, 2))
 
 
-def load_system(source: System, *, device: str | None, dtype: str | None) -> Composed:
-    """A model or a merge, ready to speak."""
+def load_system(source: System, *, device: str | None, dtype: str | None) -> "Composed":
+    """A model or a merge, ready to generate."""
+    from lm_merge.models import load  # needs torch, which the options do not
+    from lm_merge.spaces.compose import system
+
     if isinstance(source, Recipe):
         return system(source, device=device, dtype=dtype)
     return load(source.model, device=device, dtype=source.dtype or dtype, revision=source.revision)
@@ -84,6 +103,6 @@ def sources_of(systems: dict[str, System]) -> list[Source]:
     """Every model that the systems name, each once; another revision is another model."""
     found: dict[str, Source] = {}
     for one in systems.values():
-        for source in recipe_sources(one) if isinstance(one, Recipe) else (one,):
+        for source in one.sources if isinstance(one, Recipe) else (one,):
             found.setdefault(source_name(source), source)
     return list(found.values())

@@ -90,7 +90,7 @@ def config_notes(config: ComparisonConfig, n_undecided: int) -> tuple[str, ...]:
         notes.append(
             f"{n_undecided} answers could not be compared with the key: they count as wrong"
         )
-    if "regmean" in config.operators and len(config.donors) == 1 and not config.systems:
+    if "regmean" in config.operators and len(config.recipe.donors) == 1 and not config.systems:
         notes.append(
             "with one donor regmean on latents is lerp at the same alpha; on weights its "
             "counterpart is linear"

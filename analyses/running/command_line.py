@@ -5,8 +5,9 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -14,11 +15,10 @@ from pydantic import BaseModel
 from rich.console import Console
 from rich.progress import track
 
-from analyses.running.options import OutputOptions as OutputOptions  # offered here, too
-from analyses.running.options import config_in as config_in
-from analyses.running.options import parse_config as parse_config
+from analyses import ANALYSES
+from analyses.running.findings import Finding
+from analyses.running.options import OutputOptions
 from figures import save_figure
-from lm_merge.errors import one_line_errors as one_line_errors  # offered here to every analysis
 from lm_merge.runs.lookup import find_finished
 from lm_merge.runs.record import Run, read_record, start_run
 
@@ -54,96 +54,93 @@ def finished_tables(
     return folder, {path.stem: pd.read_parquet(path) for path in sorted(folder.glob("*.parquet"))}
 
 
-def anew(run: Callable[..., Tables], *, fresh: bool) -> Callable[..., Tables]:
-    """A `run` that takes over nothing from before this moment, if `fresh`.
+class Analysis(Protocol):
+    """What a module `analyses.<name>.analysis` offers."""
 
-    An analysis that keeps things beside its record (answers, judgments) has an argument `since`.
+    def run(self, config: Any, record: Run | None = None, *, quiet: bool = True) -> Tables: ...
+    def draw(self, tables: Tables, config: Any) -> Sequence[Figure]: ...
+    def summary(self, tables: Tables, config: Any) -> str: ...
+    def findings(self, tables: Tables, config: Any) -> Sequence[Finding]: ...
+
+
+def analysis_of(name: str) -> Analysis:
+    """The module that computes an analysis. Raises ValueError for a name that is not listed."""
+    if name not in ANALYSES:
+        raise ValueError(f"analysis={name!r} is unknown; choose from {', '.join(ANALYSES)}")
+    return cast(Analysis, import_module(f"{ANALYSES[name]}.analysis"))
+
+
+def compute(
+    name: str, config: BaseModel, record: Run, *, quiet: bool = True, **arguments: Any
+) -> Tables:
+    """The tables of an analysis, its findings saved as the record's `summary.json`."""
+    analysis = analysis_of(name)
+    tables = analysis.run(config, record, quiet=quiet, **arguments)
+    record.save_summary(analysis.findings(tables, config))
+    return tables
+
+
+def computing(name: str, *, fresh: bool) -> partial[Tables]:
+    """`compute` for an analysis; if `fresh`, it takes over nothing from before this moment.
+
+    An analysis that keeps things next to its record (answers, judgments) has an argument `since`.
     """
-    if fresh and "since" in inspect.signature(run).parameters:
-        return partial(run, since=datetime.now(UTC))
-    return run
+    takes_since = "since" in inspect.signature(analysis_of(name).run).parameters
+    since = {"since": datetime.now(UTC)} if fresh and takes_since else {}
+    return partial(compute, name, **since)
 
 
 def run_recorded(
-    analysis: str,
+    name: str,
     config: ConfigT,
-    given: dict[str, Any],
+    given: dict[str, Any] | None = None,
     *,
     output: OutputOptions,
-    run: Callable[[ConfigT, Run], Tables],
+    run: Callable[[ConfigT, Run], Tables] | None = None,
+    **arguments: Any,
 ) -> tuple[Path, Tables]:
     """Tables of an analysis: those of a finished run with this configuration, else of a new run.
 
-    Says on standard error when it found one.
+    A line on standard error reports a run that was found. given: what the user set, for the record.
+    run: computes the tables of what is not listed in ANALYSES. arguments: further ones of `run`.
     """
-    found = None if output.fresh else finished_tables(output.runs, analysis, config)
+    found = None if output.fresh else finished_tables(output.runs, name, config)
     if found is not None:
         again = "fresh=True or --fresh true computes anew"
         sys.stderr.write(f"found the finished run {found[0]} ({again})\n")
         return found
-    with start_run(analysis, config, root=output.runs, config_given=given) as record:
-        tables = anew(run, fresh=output.fresh)(config, record)
-        for name, table in tables.items():
-            record.save_table(name, table)
+    run = partial(computing(name, fresh=output.fresh) if run is None else run, **arguments)
+    with start_run(name, config, root=output.runs, config_given=given) as record:
+        tables = run(config, record)
+        for key, table in tables.items():
+            record.save_table(key, table)
         return record.folder, tables
 
 
-def run_and_draw(
-    analysis: str,
-    config: ConfigT,
+def run_and_report(
+    name: str,
+    config: BaseModel,
     given: dict[str, Any],
     *,
     output: OutputOptions,
-    run: Callable[[ConfigT, Run], Tables],
-    draw: Callable[[Tables], Sequence[Figure]],
-) -> tuple[Path, Tables]:
-    """`run_recorded`, then the figures beside the tables, and copies where `export` says."""
-    folder, tables = run_recorded(analysis, config, given, output=output, run=run)
-    figures = draw(tables)
+    **arguments: Any,
+) -> Tables:
+    """`run_recorded`; figures next to the tables, and copies where `export` asks for them; then the
+    summary and the folder on standard output.
+    """
+    folder, tables = run_recorded(name, config, given, output=output, quiet=False, **arguments)
+    analysis = analysis_of(name)
+    export_figures(folder, analysis.draw(tables, config), output)
+    summary = analysis.summary(tables, config)
+    sys.stdout.write(f"{summary}\ntables and figures: {folder}\n")
+    return tables
+
+
+def export_figures(folder: Path, figures: Sequence[Figure], output: OutputOptions) -> None:
+    """Figures as pages in a folder, and as images where `export` asks for them."""
     save_figures(folder, figures, ("html",))
     if output.export is not None:
         save_figures(output.export, figures, EXPORT_FORMATS, width_in=output.width_in)
-    return folder, tables
-
-
-def run_and_say(
-    analysis: str,
-    config: ConfigT,
-    given: dict[str, Any],
-    *,
-    output: OutputOptions,
-    run: Callable[[ConfigT, Run], Tables],
-    draw: Callable[[Tables, ConfigT], Sequence[Figure]],
-    summary: Callable[[Tables], str],
-) -> None:
-    """`run_and_draw`, then the summary and where everything lies, on standard output."""
-    folder, tables = run_and_draw(
-        analysis, config, given, output=output, run=run, draw=lambda tables: draw(tables, config)
-    )
-    sys.stdout.write(f"{summary(tables)}\ntables and figures: {folder}\n")
-
-
-def analysis_main(
-    analysis: str,
-    options_class: type[BaseModel],
-    config_class: type[ConfigT],
-    argv: Sequence[str] | None,
-    *,
-    run: Callable[[ConfigT, Run], Tables],
-    draw: Callable[[Tables, ConfigT], Sequence[Figure]],
-    summary: Callable[[Tables], str],
-    description: str | None,
-) -> None:
-    """The command line of an analysis: arguments, then `run_and_say`.
-
-    options_class: the configuration and `OutputOptions` in one class.
-    """
-    options, given = parse_config(
-        options_class, argv, prog=f"python -m analyses.{analysis}", description=description or ""
-    )
-    assert isinstance(options, OutputOptions)
-    config = config_in(options, config_class)
-    run_and_say(analysis, config, given, output=options, run=run, draw=draw, summary=summary)
 
 
 def save_figures(

@@ -10,9 +10,14 @@ from pydantic import BaseModel, Field
 from analyses.running.loading_bars import without_loading_bars
 from analyses.running.one_line_parser import OneLineParser
 from analyses.running.option_names import with_underscores
+from analyses.running.recipe_options import changed, refuse_recipe_as_config, split_changes
 from lm_merge.errors import one_line
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
+RECIPE_HELP = (
+    "the merge to measure: a YAML file; --recipe.alpha 0.3, --recipe.layers '[3, 5]' and their like "
+    "change its fields; the bundled pair unless given"
+)
 
 
 class OutputOptions(BaseModel):
@@ -52,7 +57,8 @@ def parse_config(
     """A configuration from the command line, and the part of it that was given.
 
     Every field is an option, with dashes or underscores in its name; `--config file.yaml` sets fields
-    that later options override. positional: required fields that are given without their names.
+    that later options override, `--recipe` is a recipe's file. positional: required fields that are
+    given without their names.
     """
     without_loading_bars()
     parser = OneLineParser(prog=prog, description=description)
@@ -60,16 +66,42 @@ def parse_config(
     for name in positional:
         field = config_class.model_fields[name]
         parser.add_argument(name, type=field.annotation, help=field.description)
-    parser.add_class_arguments(config_class, as_group=False, skip=set(positional))
-    argv = with_underscores(argv)
-    everything = parser.parse_args(argv).as_dict()
-    given = parser.parse_args(argv, defaults=False).as_dict()
-    for values in (everything, given):
-        values.pop("config", None)
+    has_recipe = isinstance(_default_recipe(config_class), BaseModel)
+    parser.add_class_arguments(
+        config_class, as_group=False, skip={*positional, *(("recipe",) if has_recipe else ())}
+    )
+    if has_recipe:
+        parser.add_argument("--recipe", type=str | dict[str, Any], help=RECIPE_HELP)
     try:
-        return config_class(**everything), given
-    except ValueError as error:  # a check across fields; parser.error leaves with status 2
+        refuse_recipe_as_config(with_underscores(argv))
+        argv, changes = split_changes(with_underscores(argv))
+        everything = parser.parse_args(argv).as_dict()
+        given = parser.parse_args(argv, defaults=False).as_dict()
+        for values in (everything, given):
+            values.pop("config", None)
+            if has_recipe:
+                recipe = values.pop("recipe", None)
+                if recipe is not None or changes:
+                    start = _default_recipe(config_class) if recipe is None else recipe
+                    values["recipe"] = changed(start, changes)
+        return config_class(**everything), _plain(given)
+    except (ValueError, OSError) as error:  # parser.error leaves with status 2
         parser.error(one_line(error))
+
+
+def _default_recipe(config_class: type[BaseModel]) -> Any:
+    field = config_class.model_fields.get("recipe")
+    return None if field is None else field.default
+
+
+def _plain(given: dict[str, Any]) -> dict[str, Any]:
+    """What was given, with a recipe as its fields, for the record."""
+    return {
+        key: value.model_dump(mode="json", exclude_unset=True)
+        if isinstance(value, BaseModel)
+        else value
+        for key, value in given.items()
+    }
 
 
 def call_with(function: Callable[..., None], argv: Sequence[str], *, prog: str) -> None:

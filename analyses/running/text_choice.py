@@ -2,28 +2,19 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TypeVar
 
+from analyses.running.text_options import PromptOptions, TextOptions
 from lm_merge.evaluation import question_set
+from lm_merge.generation import EncodedPrompts
 from lm_merge.models import HookedLM
-from lm_merge.scoring.teacher_forced import Texts, encode_plain, encode_questions
+from lm_merge.scoring.texts import Texts, encode_plain, encode_questions
 from lm_merge.zoo.tasks import CATEGORIES, Question
 
-
-class TextChoice(Protocol):
-    """The part of a configuration that says which texts are read."""
-
-    @property
-    def texts(self) -> Path | None: ...
-    @property
-    def batch_size(self) -> int: ...
-    @property
-    def chat(self) -> bool: ...
-    @property
-    def seed(self) -> int: ...
+ItemT = TypeVar("ItemT")
 
 
-def batches(host: HookedLM, config: TextChoice, *, n: int) -> list[Texts]:
+def batches(host: HookedLM, config: TextOptions, *, n: int) -> list[Texts]:
     """The first n texts: questions with their answers, or lines of the file."""
     if config.texts is not None:
         return _plain(host, lines_of(config.texts, "texts")[:n], config, chat=False)
@@ -34,9 +25,18 @@ def batches(host: HookedLM, config: TextChoice, *, n: int) -> list[Texts]:
     ]
 
 
+def encoded_prompts(host: HookedLM, config: PromptOptions) -> list[EncodedPrompts]:
+    """The configuration's prompts, encoded by the host, in batches."""
+    if config.prompts is None:
+        prompts = [one.prompt for one in questions_in_turn(config.n_prompts, config.seed)]
+    else:
+        prompts = lines_of(config.prompts, "prompts")[: config.n_prompts]
+    return [host.to_tokens(part, chat=config.chat) for part in in_parts(prompts, config.batch_size)]
+
+
 def prompt_batches(
     host: HookedLM,
-    config: TextChoice,
+    config: TextOptions,
     *,
     n: int,
     after: int = 0,
@@ -55,7 +55,7 @@ def prompt_batches(
     return _plain(host, prompts, config, chat=config.chat)
 
 
-def _plain(host: HookedLM, texts: Sequence[str], config: TextChoice, *, chat: bool) -> list[Texts]:
+def _plain(host: HookedLM, texts: Sequence[str], config: TextOptions, *, chat: bool) -> list[Texts]:
     return [encode_plain(host, part, chat=chat) for part in in_parts(texts, config.batch_size)]
 
 
@@ -74,6 +74,6 @@ def questions_in_turn(n: int, seed: int) -> list[Question]:
     return [question for i in range(per_category) for question in drawn[i::per_category]][:n]
 
 
-def in_parts(items: Sequence[Any], size: int) -> list[Any]:
+def in_parts(items: Sequence[ItemT], size: int) -> list[Sequence[ItemT]]:
     """The items, so many at a time."""
     return [items[start : start + size] for start in range(0, len(items), size)]

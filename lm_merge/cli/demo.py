@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
     from rich.console import Console
 
-    from analyses.report import Tables
+    from analyses.running.command_line import Tables
 
 
 def main(argv: Sequence[str]) -> None:
@@ -28,21 +28,24 @@ def demo(runs: Path = Path("runs")) -> None:
     """
     from rich.console import Console
 
-    from analyses import report, similarity
+    from analyses.report import analysis as report
+    from analyses.report.config import ReportConfig
+    from analyses.running.options import OutputOptions
 
     without_loading_bars()
     console = Console()
     started = time.monotonic()
-    options = report.ReportOptions(runs=runs)
+    config = ReportConfig()
+    recipe = config.recipe
     console.print(
-        f"[bold]{options.host}[/bold] takes in [bold]{options.donors[0]}[/bold] "
-        f"at block {list(options.layers or ())[0]}, {options.operator}, alpha 0.25, 0.5, 0.75"
+        f"[bold]{recipe.host}[/bold] takes in [bold]{recipe.donors[0]}[/bold] "
+        f"at block {list(recipe.layers or ())[0]}, {recipe.operator}, alpha 0.25, 0.5, 0.75"
     )
-    path, tables = report.write(options, {})
+    path, tables = report.write(config, output=OutputOptions(runs=runs))
     _show_answers(console, tables)
     _show_accuracy(console, tables["accuracy"], "latents at every alpha")
     _show_accuracy(console, tables["spaces"], "every space")
-    console.print(similarity.summary(tables))
+    console.print(report.summary(tables, config))
     console.print(f"{time.monotonic() - started:.0f} s; open the report:")
     print(path.resolve())
 

@@ -5,6 +5,6 @@ from collections.abc import Sequence
 
 def main(argv: Sequence[str]) -> None:
     """The command line of `analyses.judge`."""
-    from analyses.judge import main as judge_main
+    from analyses.judge.command import main as judge_main
 
     judge_main(argv, prog="lm-merge judge")

@@ -24,7 +24,10 @@ from torch import Tensor
 
 from lm_merge.geometry import angle
 from lm_merge.models.tail import RecordedPass, Tail
-from lm_merge.scoring.teacher_forced import NextTokens, Texts, estimate, run_texts
+from lm_merge.scoring.next_tokens import NextTokens
+from lm_merge.scoring.teacher_forced import estimate, run_texts
+from lm_merge.scoring.texts import Texts
+from lm_merge.scoring.token_curvature import wide_tail
 from lm_merge.spaces.latents.latent_grid import GridCell, GridPass, LatentGrid
 from lm_merge.statistics.clustered_means import ClusteredMean
 from lm_merge.statistics.rank_correlation import rank_correlation
@@ -43,7 +46,8 @@ class SignalMeans:
     def __init__(self, grid: LatentGrid) -> None:
         self.grid = grid
         self.means = {cell: {name: ClusteredMean() for name in SIGNALS} for cell in grid.cells}
-        self._twice = Tail(grid.merge.host, attention="eager")  # differentiates twice
+        self._recorder = Tail(grid.merge.host, attention="eager")
+        self._twice = wide_tail(self._recorder, above=min(grid.layers))
 
     def measure(self, batches: Iterable[Texts]) -> pd.DataFrame:
         """Table: layer, operator, alpha, signal, value, standard_error, low, high, n."""
@@ -61,11 +65,13 @@ class SignalMeans:
         merged_at = passed.merged_at
         last_only = self.grid.merge.positions == "last"
         spoken = NextTokens(passed, texts, at=merged_at if last_only else None)
-        twice = self._twice.record(texts.tokens, texts.attention_mask, layers=self.grid.layers)
+        twice = self._recorder.record(texts.tokens, texts.attention_mask, layers=self.grid.layers)
+        twice = twice.on(self._twice)
         by_layer = {}
         for layer in self.grid.layers:
             host = passed.host.states[layer]
-            donor = torch.where(merged_at.unsqueeze(-1), passed.donor.states[layer], host)
+            donor = passed.donor.states[layer].to(host)
+            donor = torch.where(merged_at.unsqueeze(-1), donor, host)
             chord, mismatch = _read_by_host(passed, spoken, layer, donor)
             by_layer[layer] = chord, mismatch, _worst_curvature(twice, layer, host, donor, spoken)
         for cells, ends in passed.ends():
@@ -102,6 +108,7 @@ def _worst_curvature(
     passed: RecordedPass, layer: int, host: Tensor, donor: Tensor, spoken: NextTokens
 ) -> Float[Tensor, "batch 1"]:
     """max over t of max(0, -F''(t)) of each text's mean F along host -> donor, in nats."""
+    host, donor = host.to(passed.tail.dtype), donor.to(passed.tail.dtype)
     worst = torch.zeros(len(host), device=host.device)
     p_host = spoken.parents["host"].exp()
     weights = spoken.at / spoken.at.sum(dim=1, keepdim=True)

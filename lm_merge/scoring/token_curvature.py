@@ -12,12 +12,23 @@ from torch.nn.functional import cross_entropy
 from lm_merge.metrics import gap_bound_nats, gap_nats, gauss_legendre, k_g
 from lm_merge.models.linear_readout import LinearReadout, linear_readout
 from lm_merge.models.tail import RecordedPass, Tail
-from lm_merge.scoring.teacher_forced import Texts, end_of
+from lm_merge.scoring.next_tokens import end_of
+from lm_merge.scoring.texts import Texts
 from lm_merge.spaces.latents import LatentMerge
 from lm_merge.spaces.latents.host_donor_segment import Segment, rows_at_once
 
 LOW_PRECISION = (torch.bfloat16, torch.float16)  # their blocks and heads are taken up in float32
 FLOAT_ERROR = 256  # units in the last place of 1 + loss by which a gap may be wrong
+
+
+def wide_tail(recorder: Tail, *, above: int) -> Tail:
+    """A tail that differentiates twice: the recorder itself, or float32 copies for half precision.
+
+    above: the copies are of the blocks after this one, of the final norm and of the unembedding.
+    """
+    if recorder.dtype not in LOW_PRECISION:
+        return recorder
+    return Tail(recorder.model, attention="eager", dtype=torch.float32, above=above)
 
 
 @dataclass(frozen=True)
@@ -42,12 +53,10 @@ class TokenCurvature:
         self.merge, self.layers, self.alphas = merge, tuple(layers), tuple(alphas)
         host, donor = merge.host, merge.donors[0]
         self.recorders = [Tail(model, attention="eager") for model in (host, donor)]
-        self.tails = list(self.recorders)
-        if host.dtype in LOW_PRECISION:
-            wide = {"attention": "eager", "dtype": torch.float32}
-            self.tails[0] = Tail(host, **wide, above=min(layers))
-        if donor.dtype in LOW_PRECISION:
-            self.tails[1] = Tail(donor, dtype=torch.float32, above=donor.n_layers - 1)
+        self.tails = [
+            wide_tail(self.recorders[0], above=min(layers)),
+            wide_tail(self.recorders[1], above=donor.n_layers - 1),
+        ]
         self.points = gauss_legendre(n_points)[0]
         self.no_closed_form: str | None = None
         self.readout: LinearReadout | None = None

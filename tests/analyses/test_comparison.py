@@ -1,7 +1,7 @@
 """The comparison analysis: default systems, records, going on after a stop, bad input."""
 
 import json
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 
@@ -11,13 +11,14 @@ import yaml
 from hostile_endpoint import HostileEndpoint, serving
 
 from analyses import answers as answering
-from analyses import comparison
-from analyses.comparison import ComparisonConfig
-from analyses.comparison import systems as comparison_systems
+from analyses.comparison import analysis as comparison
+from analyses.comparison.config import ComparisonConfig
+from analyses.comparison.estimate import ComparisonExtras, estimate_or_run
 from analyses.comparison.systems import default_systems, opposed, sources_of
 from analyses.comparison.tables import tables_of
+from analyses.running.command import command
 from lm_merge.evaluation.sandbox import SandboxUnavailable, bubblewrap, isolation_in_use
-from lm_merge.recipes import ModelSource
+from lm_merge.recipes import ModelSource, Recipe
 from lm_merge.runs.identity import config_hash
 from lm_merge.runs.record import read_record, start_run
 
@@ -44,8 +45,11 @@ def _loaded_once():
     once = cache(compose_module.load)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compose_module, "load", once)
-        patch.setattr(comparison_systems, "load", once)
+        patch.setattr("lm_merge.models.load", once)
         yield
+
+
+main = partial(command, "comparison", extras=ComparisonExtras, using=estimate_or_run)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +110,7 @@ def test_without_weight_merges_every_system_is_set_against_every_other(tables):
 
 def test_default_systems_have_parents_both_ends_and_every_space():
     systems = default_systems(
-        "a", ("b",), layers=(3,), alpha=0.5, operators=("lerp", "slerp", "regmean")
+        Recipe(host="a", donors=("b",), layers=(3,), alpha=0.5), ("lerp", "slerp", "regmean")
     )
     assert list(systems) == [
         "host", "donor", "latents lerp", "latents slerp", "latents regmean", "latents lerp 0",
@@ -182,7 +186,7 @@ def test_the_command_says_who_is_ahead_and_finds_its_run_again(tmp_path, capsys)
     path.write_text(json.dumps({"systems": systems, "pairs": [["donor", "host"]]}))
     arguments = ["--config", str(path), "--runs", str(tmp_path / "runs")]
     arguments += ["--n_per_category", "3", "--seeds", "[0]"]
-    comparison.main(arguments)
+    main(arguments)
     first = capsys.readouterr().out
     assert "donor" in first
     assert "95 %" in first
@@ -194,7 +198,7 @@ def test_the_command_says_who_is_ahead_and_finds_its_run_again(tmp_path, capsys)
     record = json.loads((folder / "record.json").read_text())
     assert record["status"] == "finished"
     assert any("answer key" in note for note in record["notes"])
-    comparison.main(arguments)
+    main(arguments)
     assert capsys.readouterr().out == first
 
 
@@ -262,7 +266,7 @@ def test_a_judge_behind_a_bad_endpoint_is_measured_and_judges_both_orders(
         given = json.loads(config.read_text())
         given["judge"]["endpoint"] = {**settings, "attempts": 40, "timeout_s": 5}
         config.write_text(json.dumps(given))
-        comparison.main(["--config", str(config), "--runs", str(tmp_path / "runs")])
+        main(["--config", str(config), "--runs", str(tmp_path / "runs")])
     assert "whose accuracy on labelled pairs is 100.0 %" in capsys.readouterr().out
     (folder,) = (tmp_path / "runs").glob("*-comparison-*")
     overall = pd.read_parquet(folder / "win_rates.parquet").set_index("category").loc["Overall"]
@@ -282,9 +286,9 @@ def test_an_estimate_loads_nothing_and_gives_its_formulas(tmp_path, capsys):
     config = tmp_path / "config.json"
     config.write_text(json.dumps({"judge": {"data": str(data), "endpoint": {"model": "stub"}}}))
     arguments = ["--config", str(config), "--estimate", "true", "--runs", str(tmp_path / "runs")]
-    arguments += ["--n_per_category", "5", "--seeds", "[0]", "--host", "no/such-model"]
+    arguments += ["--n_per_category", "5", "--seeds", "[0]", "--recipe.host", "no/such-model"]
     arguments += ["--answer_tokens", "100", "--tokens_per_s", "100", "--price_reply", "1000000"]
-    comparison.main(arguments)
+    main(arguments)
     printed = capsys.readouterr().out
     # 10 systems, of which parents and weight merges run one model and the other 6 two: 16 in all
     assert "10 systems x 20 questions (all seeds): 200 answers" in printed
@@ -320,16 +324,13 @@ def test_bad_configurations_say_what_is_wrong(change, message):
 
 
 def test_default_systems_keep_how_streams_are_merged():
-    config = ComparisonConfig(
-        base="tiny-instruct",
-        donors=("tiny-thinker", "tiny-coder"),
-        donor_weights=(0.9, 0.1),
-        operators=("lerp", "task_vector"),
-        positions="last",
-        donor_stream="coupled",
-        accept=("rope",),
-    )
-    systems = config.named_systems()
+    recipe = {
+        **{"host": "tiny-instruct", "base": "tiny-instruct", "operator": "task_vector"},
+        **{"donors": ("tiny-thinker", "tiny-coder"), "donor_weights": (0.9, 0.1)},
+        **{"positions": "last", "donor_stream": "coupled", "accept": ("rope",), "layers": {3: 0.5}},
+    }
+    systems = ComparisonConfig(recipe=recipe, operators=("lerp",)).named_systems()
+    assert systems["latents task_vector"] == Recipe(**recipe)  # as it stands
     latent, weights, logits = (
         systems[f"{one}"] for one in ("latents task_vector", "weights task_vector", "logits soft")
     )
@@ -374,7 +375,7 @@ def test_fresh_answers_again(tmp_path, capsys, monkeypatch):
     words = ["--config", str(config), "--runs", str(tmp_path), "--seeds", "[0]"]
     words += ["--n_per_category", "1"]
     for fresh, expected in (("false", 2), ("false", 2), ("true", 4)):
-        comparison.main([*words, "--fresh", fresh])
+        main([*words, "--fresh", fresh])
         assert len(spoken) == expected
 
 

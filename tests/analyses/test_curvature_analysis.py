@@ -10,12 +10,15 @@ from scipy.stats import spearmanr
 from torch.nn.functional import cross_entropy
 
 import lm_merge as lm
-from analyses import curvature
-from analyses.curvature import CurvatureConfig
-from analyses.curvature_summary import gap_rank_correlations, summary_table
+from analyses.curvature import analysis as curvature
+from analyses.curvature.config import CurvatureConfig
+from analyses.curvature.summary_table import gap_rank_correlations, summary_table
+from analyses.running.command import command
 from lm_merge.evaluation import question_set
 
-SMALL = {"n_texts": 4, "batch_size": 3, "layers": (6, 7), "alphas": (0.25, 0.75)}
+PAIR = {"host": "tiny-instruct", "donors": ("tiny-thinker",), "operator": "lerp"}
+SMALL = {"recipe": {**PAIR, "layers": {6: 0.25}}, "layers": (7,), "alphas": (0.75,)}
+SMALL |= {"n_texts": 4, "batch_size": 3}
 SMALL |= {"n_points": 8}
 
 
@@ -124,7 +127,8 @@ def test_tokens_without_a_bound_do_not_count_as_violated(tables):
 
 
 def test_a_model_with_itself_has_no_bound_to_hold():
-    given = SMALL | {"donors": ("tiny-instruct",), "layers": (7,), "n_texts": 1}
+    given = SMALL | {"recipe": {**PAIR, "donors": ["tiny-instruct"], "layers": {7: 0.25}}}
+    given |= {"n_texts": 1}
     tables = curvature.run(CurvatureConfig(**given))
     held = tables["curvature"].query("metric == 'holds_frac'")
     assert held.value.isna().all()
@@ -165,12 +169,15 @@ def test_the_strip_holds_every_token_of_the_first_text(tables):
 def test_texts_without_answers_are_scored_throughout_and_last_merges_their_end(tmp_path):
     path = tmp_path / "texts.txt"
     path.write_text("The capital of Norway is Oslo.\n\n12+34 = 46\n")
-    given = SMALL | {"texts": path, "layers": (7,), "dtype": "bfloat16"}
+    at_last = {**PAIR, "layers": {7: 0.25}}
+    given = SMALL | {"texts": path, "recipe": at_last, "dtype": "bfloat16"}
     tokens = curvature.run(CurvatureConfig(**given))["tokens"]
     assert set(tokens.text) == {0, 1}
     assert tokens.query("alpha == 0.25").groupby("text").position.min().tolist() == [1, 1]
     assert (tokens.gap_nats <= tokens.bound_nats + tokens.float_error_nats).all()
-    last = curvature.run(CurvatureConfig(**given, positions="last"))["tokens"]
+    last = curvature.run(CurvatureConfig(**given | {"recipe": {**at_last, "positions": "last"}}))[
+        "tokens"
+    ]
     assert last.k_g.isna().all()  # no scored token follows the last one, where alone is merged
     assert (last.sq_distance == 0).all()
 
@@ -178,11 +185,14 @@ def test_texts_without_answers_are_scored_throughout_and_last_merges_their_end(t
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"operator": "slerp"}, "operator='slerp' leaves the straight segment"),
-        ({"donors": ("tiny-thinker", "tiny-coder")}, "give one"),
-        ({"alphas": (0.5, 1.0)}, r"alphas=\[1.0\] must lie strictly between"),
+        (
+            {"recipe": {**PAIR, "layers": {3: 0.5}, "operator": "slerp"}},
+            "leaves the straight segment",
+        ),
+        ({"recipe": {**PAIR, "donors": ["b", "c"], "layers": {3: 0.5}}}, "give one"),
+        ({"recipe": {**PAIR, "layers": {3: 1.0}}}, r"alphas=\[1.0\] must lie strictly between"),
         ({"n_points": 4}, "greater than or equal to 8"),
-        ({"space": "logits", "operator": "soft"}, "only space 'latents' takes this"),
+        ({"recipe": {**PAIR, "space": "logits", "operator": "soft"}}, "recipe of space 'latents'"),
     ],
 )
 def test_what_the_bound_is_not_about_is_refused(given, message):
@@ -192,7 +202,8 @@ def test_what_the_bound_is_not_about_is_refused(given, message):
 
 def test_the_command_writes_a_record_and_finds_it_the_second_time(tmp_path, capsys):
     arguments = ["--runs", str(tmp_path), "--n_texts", "2", "--layers", "[7]", "--n_points", "8"]
-    curvature.main(arguments)
+    arguments += ["--recipe.layers", "[6]"]
+    command("curvature", arguments)
     first = capsys.readouterr().out
     assert "the bound holds on every token" in first
     (folder,) = tmp_path.iterdir()
@@ -202,7 +213,7 @@ def test_the_command_writes_a_record_and_finds_it_the_second_time(tmp_path, caps
         path.name for path in folder.iterdir()
     }
     assert pd.read_parquet(folder / "curvature.parquet").n.gt(0).any()
-    curvature.main(arguments)
+    command("curvature", arguments)
     captured = capsys.readouterr()
     assert captured.out == first
     assert "found the finished run" in captured.err

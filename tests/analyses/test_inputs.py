@@ -3,7 +3,8 @@
 import pytest
 
 import lm_merge as lm
-from analyses.running.inputs import fingerprints, note_models, origins_of, source_name
+from analyses.running.inputs import fingerprints, note_models, origins_of
+from analyses.running.recipe_words import source_name
 from lm_merge import Recipe
 from lm_merge.recipes import ModelSource
 from lm_merge.runs.record import start_run

@@ -13,8 +13,9 @@ import pandas as pd
 import pytest
 from hostile_endpoint import HostileEndpoint, serving
 
-from analyses import judge
-from analyses.judge_config import JudgeConfig
+from analyses.judge import analysis as judge
+from analyses.judge.command import main
+from analyses.judge.config import JudgeConfig
 from lm_merge import cli
 from lm_merge.evaluation import judgebench
 from lm_merge.runs.record import read_record, start_run
@@ -101,7 +102,7 @@ def test_a_bundled_model_judges_end_to_end(tmp_path, capsys):
     (tmp_path / "short.jinja").write_text(SHORT)
     template = ("--template", str(tmp_path / "short.jinja"))
     local = ("--system", "tiny-instruct", "--max_new_tokens", "8", "--too_long", "no_verdict")
-    judge.main(options(tmp_path, PAIRS, *local, *template))
+    main(options(tmp_path, PAIRS, *local, *template))
     printed = capsys.readouterr().out
     assert "official accuracy" in printed
     folder = Path(printed.rsplit(" ", 1)[1].strip())
@@ -114,7 +115,7 @@ def test_a_bundled_model_judges_end_to_end(tmp_path, capsys):
 def test_a_replayed_judge_beside_another_gives_their_agreement(tmp_path):
     data = many_pairs(tmp_path / "pairs.jsonl", 9)
     with serving(HostileEndpoint(knows_the_answer)) as url:
-        judge.main(options(tmp_path, data, *endpoint_options(url)))
+        main(options(tmp_path, data, *endpoint_options(url)))
     (out,) = (tmp_path / "runs" / "judgments").glob("*.jsonl")
     other = tmp_path / "first.jsonl"
     lines = [json.loads(line) for line in out.read_text().splitlines()]
@@ -131,7 +132,9 @@ def test_a_replayed_judge_beside_another_gives_their_agreement(tmp_path):
     assert set(figures) == {"judge_consistency", "judge_agreement"}
 
 
-def test_judgments_lie_beside_the_record_and_fresh_ones_are_made_anew(tmp_path, monkeypatch):
+def test_judgments_lie_beside_the_record_and_fresh_ones_are_made_anew(
+    tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)  # where ./runs would be
     data = many_pairs(tmp_path / "pairs.jsonl", 3)
     endpoint = HostileEndpoint(knows_the_answer)
@@ -144,11 +147,12 @@ def test_judgments_lie_beside_the_record_and_fresh_ones_are_made_anew(tmp_path, 
         n_asked = sum(Counter(endpoint.served).values())
         assert n_asked == 2 * 3
         words = ["--data", str(data), *endpoint_options(url), "--runs", "elsewhere"]
-        judge.main([*words, "--fresh", "true"])
+        main([*words, "--fresh", "true"])
         assert sum(Counter(endpoint.served).values()) == 2 * n_asked
         (out, _) = sorted((tmp_path / "elsewhere" / "judgments").glob("*.jsonl"), key=len_of_name)
-        with pytest.raises(ValueError, match="holds judgments, which fresh does not take over"):
-            judge.main([*words, "--fresh", "true", "--out", str(out)])
+        with pytest.raises(SystemExit, match="2"):
+            main([*words, "--fresh", "true", "--out", str(out)])
+        assert "holds judgments, which fresh does not take over" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
     assert (tmp_path / "elsewhere" / "judge_cache.sqlite").exists()
 
@@ -161,14 +165,14 @@ def test_an_estimate_asks_nobody_and_gives_its_formulas(tmp_path, capsys):
     data = many_pairs(tmp_path / "pairs.jsonl", 100)
     words = ("--endpoint.model", "large", "--endpoint.concurrency", "4", "--estimate", "true")
     rates = ("--price_prompt", "2", "--price_reply", "8", "--reply_tokens", "500")
-    judge.main(options(tmp_path, data, *words, *rates, "--seconds_per_call", "9"))
+    main(options(tmp_path, data, *words, *rates, "--seconds_per_call", "9"))
     printed = capsys.readouterr().out
     assert "200 games" in printed
     assert "reply tokens 100,000" in printed
     assert "hours 0.12" in printed  # 200 x 9 / 4 / 3600 = 0.125
     assert "cost " in printed
     assert not (tmp_path / "runs").exists()
-    judge.main(options(tmp_path, data, "--system", "absent/7B", "--estimate", "true"))
+    main(options(tmp_path, data, "--system", "absent/7B", "--estimate", "true"))
     assert "hours" in capsys.readouterr().out
 
 
@@ -178,11 +182,11 @@ def test_the_recipes_that_come_along_run_at_small_size(tmp_path):
     at_an_endpoint = ("--config", str(RECIPES / "endpoint.yaml"), "--split", "null")
     moods = {"429": 0.2, "500": 0.2, "garbage": 0.2}
     with serving(HostileEndpoint(knows_the_answer, moods)) as url:
-        judge.main([*at_an_endpoint, *options(tmp_path, data), *endpoint_options(url)])
+        main([*at_an_endpoint, *options(tmp_path, data), *endpoint_options(url)])
     small = ("--system", "tiny-instruct", "--device", "cpu", "--dtype", "null")
     short = ("--max_new_tokens", "4", "--template", str(tmp_path / "short.jinja"))
     reference = ("--config", str(RECIPES / "qwen2.5-7b_openthinker3.yaml"), "--split", "null")
-    judge.main([*reference, *options(tmp_path, data), *small, *short])
+    main([*reference, *options(tmp_path, data), *small, *short])
     records = [read_record(path) for path in (tmp_path / "runs").glob("*-judge-*")]
     assert [record.status for record in records] == ["finished", "finished"]
 

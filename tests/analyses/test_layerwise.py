@@ -10,8 +10,11 @@ from torch.distributions import Categorical, kl_divergence
 from torch.nn.functional import cross_entropy
 
 import lm_merge as lm
-from analyses import layerwise, suggest
-from analyses.layerwise import LayerwiseConfig
+from analyses import suggest
+from analyses.layerwise import analysis as layerwise
+from analyses.layerwise.config import LayerwiseConfig
+from analyses.layerwise.grid import default_layers, grid_of
+from analyses.running.command import command
 from analyses.running.text_choice import prompt_batches
 from lm_merge import cli
 from lm_merge.evaluation import question_set
@@ -19,8 +22,11 @@ from lm_merge.metrics import midness
 from lm_merge.scoring.signals import SIGNALS, rank_correlations
 from lm_merge.scoring.teacher_forced import run_texts
 from lm_merge.sites import record_resid_post
+from lm_merge.spaces.compose import compose_latents
 
-SMALL = {"n_texts": 8, "batch_size": 3, "layers": (3, 7), "alphas": (0.25, 0.75), "n_prompts": 4}
+PAIR = {"host": "tiny-instruct", "donors": ("tiny-thinker",)}
+SMALL = {"recipe": {**PAIR, "operator": "lerp", "layers": {3: 0.25}}}  # one of the grid
+SMALL |= {"n_texts": 8, "batch_size": 3, "layers": (3, 7), "alphas": (0.25, 0.75), "n_prompts": 4}
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +86,7 @@ def test_losses_and_divergences_are_those_of_merges_one_by_one(tables, tiny_inst
 
 
 @pytest.mark.parametrize(("space", "operator"), [("weights", "lerp"), ("logits", "soft")])
-def test_merges_of_whole_models_say_what_they_say_alone(tables, space, operator):
+def test_merges_of_full_models_have_the_losses_that_they_have_alone(tables, space, operator):
     recipe = {"space": space, "operator": operator, "alpha": 0.25}
     merged = lm.compose({"host": "tiny-instruct", "donors": ["tiny-thinker"], **recipe})
     drawn = question_set(2)
@@ -124,9 +130,9 @@ def test_accuracy_has_a_wilson_interval(tables):
 
 
 def test_the_default_grid_is_every_fifth_block_and_the_last():
-    assert layerwise.default_layers(28) == (0, 5, 10, 15, 20, 25, 27)
-    assert layerwise.default_layers(8) == (0, 5, 7)
-    assert layerwise.default_layers(6) == (0, 5)
+    assert default_layers(28) == (0, 5, 10, 15, 20, 25, 27)
+    assert default_layers(8) == (0, 5, 7)
+    assert default_layers(6) == (0, 5)
 
 
 def test_the_bound_holds_for_lerp_and_signals_have_one_row_a_cell(tables, tiny_instruct):
@@ -137,7 +143,7 @@ def test_the_bound_holds_for_lerp_and_signals_have_one_row_a_cell(tables, tiny_i
     )
     assert (lines[["distance", "arc_rad", "head_mismatch", "kl_prompt"]] > 0).all(axis=None)
     config = LayerwiseConfig(**SMALL)
-    grid = layerwise.grid_of(config)
+    grid = grid_of(config, compose_latents(config.recipe))
     texts = prompt_batches(tiny_instruct, config, n=config.n_prompts)
     actual: dict = {}
     for batch in texts:
@@ -173,7 +179,8 @@ def test_signals_of_last_positions_are_those_of_the_last_token(tiny_instruct, ti
         streams = [record_resid_post(one, ids, mask) for one in (tiny_instruct, tiny_thinker)]
         h, d = (stream[3, 0, -1] for stream in streams)
         expected["distance"].append((((h + d) / 2 - h).square().sum() / h.square().sum()).item())
-        grid = layerwise.grid_of(LayerwiseConfig(layers=(3,), operators=("lerp",), alphas=(0.5,)))
+        config = LayerwiseConfig(layers=(3,), operators=("lerp",), alphas=(0.5,))
+        grid = grid_of(config, compose_latents(config.recipe))
         at = torch.zeros_like(ids, dtype=torch.bool)
         at[0, -1] = True
         passed = grid.run(ids, mask, at)
@@ -192,10 +199,13 @@ def test_signals_of_last_positions_are_those_of_the_last_token(tiny_instruct, ti
 
 
 @pytest.mark.parametrize("operators", [("lerp",), ("lerp", "task_vector"), ("task_vector", "lerp")])
-def test_a_base_is_loaded_where_an_operator_needs_it(operators):
-    given = {"base": "tiny-instruct", "operators": operators, "donors": ("tiny-coder",)}
-    grid = layerwise.grid_of(LayerwiseConfig(host="tiny-thinker", layers=(3,), **given))
-    assert (grid.merge.base is not None) == ("task_vector" in operators)
+def test_a_grid_of_a_recipe_with_a_base_takes_operators_with_and_without(operators):
+    recipe = {"host": "tiny-thinker", "donors": ("tiny-coder",), "base": "tiny-instruct"}
+    recipe |= {"operator": "task_vector", "layers": {3: 0.5}}
+    config = LayerwiseConfig(recipe=recipe, layers=(3,), operators=operators)
+    grid = grid_of(config, compose_latents(config.recipe))
+    assert grid.merge.base is not None
+    assert {cell.operator for cell in grid.cells} == set(operators)
 
 
 def test_signals_come_from_lines_that_are_not_measured(tiny_instruct, tmp_path):
@@ -235,14 +245,14 @@ def test_the_command_writes_a_record_and_finds_it_the_second_time(tmp_path, caps
     path = tmp_path / "texts.txt"
     path.write_text("12+34 = 46\n\nThe capital of Norway is Oslo.\n")
     arguments = ["--runs", str(tmp_path / "runs"), "--texts", str(path), "--layers", "[2]"]
-    arguments += ["--n_prompts", "0", "--operators", "[lerp]", "--positions", "last"]
-    layerwise.main(arguments)
+    arguments += ["--n_prompts", "0", "--operators", "[lerp]", "--recipe.positions", "last"]
+    command("layerwise", arguments)
     first = capsys.readouterr().out
     (folder,) = (tmp_path / "runs").iterdir()
     assert json.loads((folder / "record.json").read_text())["status"] == "finished"
     assert (folder / "layerwise_loss.html").is_file()
     assert not (folder / "layerwise_loss_answer.html").exists()  # texts without answers
-    layerwise.main(arguments)
+    command("layerwise", arguments)
     captured = capsys.readouterr()
     assert captured.out == first
     assert "found the finished run" in captured.err
@@ -251,16 +261,19 @@ def test_the_command_writes_a_record_and_finds_it_the_second_time(tmp_path, caps
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--space", "logits"], "space must be 'latents'"),
+        (
+            ["--recipe.space", "logits", "--recipe.operator", "soft"],
+            "give a recipe of space 'latents'",
+        ),
         (["--operators", "[]"], "operators"),
-        (["--beside", "[latents:slerp]"], "'latents:slerp' is no merge of whole models"),
-        (["--beside", "[weights:luck]"], "unknown merge method 'luck'"),
+        (["--compare_with", "[latents:slerp]"], "'latents:slerp' is no merge of full models"),
+        (["--compare_with", "[weights:luck]"], "unknown merge method 'luck'"),
         (["--n_texts", "0"], "greater than 0"),
     ],
 )
 def test_bad_arguments_end_with_status_2_and_say_which(arguments, message, capsys):
     with pytest.raises(SystemExit, match="2"):
-        layerwise.main(arguments)
+        command("layerwise", arguments)
     assert message in capsys.readouterr().err
 
 
@@ -277,3 +290,36 @@ def test_suggest_ranks_by_the_signal_asked_for_and_needs_no_answer(tmp_path, cap
         ["suggest", str(path), "--prompts", '["12+34 = ?"]', "--layers", "[3]", "--n_shown", "2"]
     )
     assert "kl_prompt" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("amounts", "layer", "alpha"),
+    [({"layers": {2: 0.9}}, 2, 0.9), ({"layers": {3: 0.5, 5: 0.75}}, None, None)],
+    ids=["one block", "several blocks"],
+)
+def test_the_recipe_given_is_measured_next_to_the_grid(
+    tiny_instruct, tiny_thinker, amounts, layer, alpha
+):
+    recipe = {**PAIR, "operator": "slerp", **amounts}
+    given = {"n_texts": 2, "n_prompts": 2, "operators": ("lerp",), "alphas": (0.5,)}
+    config = LayerwiseConfig(recipe=recipe, layers=(7,), compare_with=(), **given)
+    tables = layerwise.run(config)
+    table = tables["layerwise"]
+    own = layerwise.own_rows(table, config.recipe).set_index("metric")
+    merge = lm.LatentMerge(tiny_instruct, tiny_thinker, operator="slerp", **amounts)
+    losses = []
+    drawn = question_set(1)
+    for question in drawn[:2]:
+        prompt = tiny_instruct.to_tokens(question.prompt, chat=True).input_ids
+        answer = tiny_instruct.tokenizer(f"{question.answer}<|im_end|>", add_special_tokens=False)
+        ids = torch.cat([prompt, torch.tensor([answer.input_ids])], dim=1)
+        with torch.no_grad():
+            losses += cross_entropy(merge(ids)[0, :-1], ids[0, 1:], reduction="none").tolist()
+    assert own.value["loss"] == pytest.approx(np.mean(losses), abs=1e-5)
+    assert [None if pd.isna(one) else one for one in (own.layer.iloc[0], own.alpha.iloc[0])] == [
+        layer,
+        alpha,
+    ]
+    assert set(tables["signals"].operator) == {"lerp"}  # ranks are of the grid alone
+    assert {name for name, _, _ in layerwise.draw(tables)} >= {"layerwise_loss"}
+    assert layerwise.summary(tables, config).startswith("the recipe (tiny-instruct + tiny-thinker")

@@ -1,16 +1,17 @@
 """The report and the command that makes it, at small size."""
 
 import re
+from typing import Any
 
 import pytest
 
-from analyses import report
+from analyses.report.config import ReportConfig
 from lm_merge import cli
 
 
 @pytest.mark.slow  # every analysis once
 def test_the_report_is_one_page_with_all_figures_and_true_numbers(small_report):
-    _, path, tables = small_report
+    *_, path, tables = small_report
     html = path.read_text()
     assert html.count('class="plotly-graph-div') == 14
     assert "Block 7: K_g median" in html  # a capital at the start, and only there
@@ -33,12 +34,12 @@ def test_the_report_is_one_page_with_all_figures_and_true_numbers(small_report):
     assert list(tables["spaces"].system.unique()) == [
         "host tiny-instruct",
         "donor tiny-thinker",
-        "latents slerp 0.75",
-        "latents lerp 0.75",
-        "weights lerp 0.75",
-        "weights slerp 0.75",
-        "logits soft 0.75",
-        "logits mean 0.75",
+        "latents slerp 0.5",
+        "latents lerp 0.5",
+        "weights lerp 0.5",
+        "weights slerp 0.5",
+        "logits soft 0.5",
+        "logits mean 0.5",
         "weights task_arithmetic, trio",
         "weights ties, trio",
     ]
@@ -61,23 +62,25 @@ def test_the_generate_command_takes_every_space_and_a_model_alone(tmp_path, caps
 
 
 def test_recipes_of_other_spaces_keep_what_they_have_a_place_for():
-    config = report.ReportConfig(
-        donors=("tiny-thinker", "tiny-coder"),
-        donor_weights=(0.9, 0.1),
-        accept=("rope",),
-        donor_stream="coupled",
-        positions="last",
-    )
-    recipes = report.other_recipes(config)
+    recipe: dict[str, Any] = {
+        "host": "tiny-instruct",
+        "donors": ("tiny-thinker", "tiny-coder"),
+        "layers": {3: 0.5},
+        "donor_weights": (0.9, 0.1),
+        "accept": ("rope",),
+        "donor_stream": "coupled",
+        "positions": "last",
+    }
+    recipes = ReportConfig(recipe=recipe).other_recipes()
     assert {one.donor_weights for one in recipes.values()} == {(0.9, 0.1)}
     for one in recipes.values():
         assert one.accept == (() if one.space == "weights" else ("rope",))
         if one.space == "latents":
             assert (one.positions, one.donor_stream) == ("last", "coupled")
-    by_block = {"donor_weights": {3: (0.5, 0.5)}, "donors": config.donors}
+    by_block = {**recipe, "donor_weights": {3: (0.5, 0.5)}}
     with pytest.raises(ValueError, match="parts by block are for space 'latents'"):
-        report.ReportConfig(**by_block)
-    assert report.ReportConfig(**by_block, other_spaces=False, beside=()).donor_weights
+        ReportConfig(recipe=by_block)
+    assert ReportConfig(recipe=by_block, other_spaces=False).recipe.donor_weights
 
 
 RECIPE = "host: tiny-instruct\ndonors: [tiny-thinker]\n"
@@ -121,9 +124,9 @@ def test_a_missing_file_is_named(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_the_demo_says_what_it_did_and_where_the_report_lies(small_report, capsys, monkeypatch):
-    options, path, _ = small_report
-    monkeypatch.setattr(report, "ReportOptions", lambda runs: options)
-    cli.main(["demo", "--runs", str(options.runs)])
+    config, output, path, _ = small_report
+    monkeypatch.setattr("analyses.report.config.ReportConfig", lambda: config)
+    cli.main(["demo", "--runs", str(output.runs)])
     captured = capsys.readouterr()
     assert "donor tiny-thinker" in captured.out
     assert "merged 0.75" in captured.out

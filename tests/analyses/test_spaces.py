@@ -6,14 +6,18 @@ import pytest
 import torch
 
 import lm_merge as lm
-from analyses import similarity, spaces
-from analyses.similarity import SimilarityConfig
-from analyses.spaces import SpacesConfig
+from analyses.running.command import command
+from analyses.similarity import analysis as similarity
+from analyses.similarity.config import SimilarityConfig
+from analyses.spaces import analysis as spaces
+from analyses.spaces.config import SpacesConfig
 from figures import plot_output_divergence
 from lm_merge.metrics import midness
 from lm_merge.sites import record_resid_post
 
 TEXT = "12+34 = ?"
+PAIR = {"host": "tiny-instruct", "donors": ["tiny-thinker"]}
+LERP = {**PAIR, "operator": "lerp", "layers": {3: 0.5}}
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +29,9 @@ def prompts(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tables(prompts):
-    return spaces.run(SpacesConfig(operators=("lerp",), alphas=(0.25, 0.5), prompts=prompts))
+    return spaces.run(
+        SpacesConfig(recipe=LERP, operators=("lerp",), alphas=(0.25, 0.5), prompts=prompts)
+    )
 
 
 def only(table: pd.DataFrame, **where) -> float:
@@ -50,7 +56,9 @@ def test_a_weight_merges_stream_is_that_of_the_mean_of_the_weights(tables, promp
     assert only(tables["similarity"], space="weights", **where) == pytest.approx(expected, abs=1e-5)
     alone = similarity.run(
         SimilarityConfig(
-            space="weights", operator="lerp", alphas=(0.25,), prompts=prompts, beside=()
+            recipe={**PAIR, "space": "weights", "operator": "lerp", "alpha": 0.25},
+            prompts=prompts,
+            compare_with=(),
         )
     )["similarity"]
     assert only(alone, space="weights", **where) == pytest.approx(expected, abs=1e-5)
@@ -84,7 +92,7 @@ def test_every_space_operator_and_alpha_has_its_rows(tables):
         ("logits soft", "dot"),
     ]
     assert "Jensen-Shannon divergence from the host (nats)" in figure.layout.xaxis.title.text
-    assert len(spaces.draw(tables, SpacesConfig(alphas=(0.25, 0.5)))) == 2
+    assert len(spaces.draw(tables, SpacesConfig(recipe=LERP, alphas=(0.25, 0.5)))) == 2
 
 
 @pytest.mark.parametrize(
@@ -112,19 +120,24 @@ def test_the_direction_is_that_of_the_whole_interval(latents, weights, said):
     assert row["difference"] == pytest.approx(latents - weights)
     # sqrt(0.06^2 + 0.06^2) on each side
     assert np.ptp([row["low"], row["high"]]) == pytest.approx(2 * 2**0.5 * 0.06)
-    assert said in spaces.summary(pd.DataFrame([row]))
+    assert said in spaces.summary({"direction": pd.DataFrame([row])})
 
 
-def test_blocks_are_for_latents():
-    assert SimilarityConfig().layers == (3,)
-    assert SimilarityConfig(space="weights").layers is None
-    with pytest.raises(ValueError, match="layers: only space 'latents' takes this"):
-        SimilarityConfig(space="weights", layers=(3,))
+def test_the_recipe_given_is_among_the_merges_of_latents():
+    recipe = {**PAIR, "operator": "regmean", "layers": {3: 0.5, 5: 0.75}}
+    found = SpacesConfig(recipe=recipe, operators=("lerp",)).recipes()
+    latents = [one for one in found if one.space == "latents"]
+    assert [one.operator for one in latents] == ["lerp", "regmean"]
+    assert latents[1] == lm.Recipe(**recipe)
+    assert {one.alpha for one in found if one.space != "latents"} == {0.5}  # the middle of alphas
+    one_alpha = SpacesConfig(recipe={**recipe, "layers": (3,), "alpha": 0.9})
+    assert {one.alpha for one in one_alpha.recipes()} == {0.9}
+    assert one_alpha.shown_alpha == 0.9
 
 
 def test_the_command_says_whether_the_direction_holds(tmp_path, prompts, capsys):
     arguments = ["--operators", "[slerp]", "--alphas", "[0.5]", "--prompts", str(prompts)]
-    spaces.main(["--runs", str(tmp_path), *arguments])
+    command("spaces", ["--runs", str(tmp_path), *arguments])
     out = capsys.readouterr().out
     assert out.count("slerp, midness: latents") == 1
     (folder,) = tmp_path.iterdir()

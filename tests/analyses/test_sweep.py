@@ -10,16 +10,21 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from analyses import ANALYSES, similarity, sweep
+from analyses import ANALYSES, sweep
+from analyses.running.command import config_class_of
+from analyses.running.command_line import analysis_of
 from analyses.running.listing import listing
+from analyses.similarity import analysis as similarity
+from analyses.similarity.config import SimilarityConfig
 from lm_merge import cli
 from lm_merge.runs import CellOutcome
 from lm_merge.runs.identity import config_hash
 from lm_merge.runs.record import read_record
 
 PROJECT = Path(__file__).parents[2]
-BASE = {"n_prompts": 4, "alphas": [0.5], "layers": [3], "beside": []}
-GRID = {"operator": ["lerp", "slerp"], "layers": [[3], [5]]}
+RECIPE = {"host": "tiny-instruct", "donors": ["tiny-thinker"], "layers": [3], "alpha": 0.5}
+BASE = {"n_prompts": 4, "recipe": RECIPE, "compare_with": []}
+GRID = {"recipe.operator": ["lerp", "slerp"], "recipe.layers": [[3], [5]]}
 
 
 def write(path: Path, **content) -> str:
@@ -41,14 +46,15 @@ def test_a_file_is_swept_collected_and_found(tmp_path, capsys):
     (folder,) = folders(runs, "sweep")
     table = pd.read_parquet(folder / "similarity.parquet")
     assert len(table) == 4 * 8 * 9
-    assert set(table.layers) == {"[3]", "[5]"}
-    for (operator, layers), rows in table.groupby(["operator", "layers"]):
+    assert set(table["recipe.layers"]) == {"[3]", "[5]"}
+    for (operator, layers), rows in table.groupby(["recipe.operator", "recipe.layers"]):
         layer = yaml.safe_load(layers)[0]
-        config = similarity.SimilarityConfig(**BASE | {"operator": operator, "layers": [layer]})
+        recipe = RECIPE | {"operator": operator, "layers": [layer]}
+        config = SimilarityConfig(**BASE | {"recipe": recipe})
         alone = similarity.run(config)["similarity"]
         pd.testing.assert_frame_equal(rows[list(alone)].reset_index(drop=True), alone)
         (record,) = runs.glob(f"*-similarity-{rows.config_hash.unique().item()}")
-        assert read_record(record).config_resolved["layers"] == [layer]
+        assert read_record(record).config_resolved["recipe"]["layers"] == [layer]
     assert list(pd.read_csv(tmp_path / "out" / "cells.csv").status) == ["finished"] * 4
     assert (folder / "paths.csv").is_file()
     cli.main(arguments)
@@ -83,10 +89,14 @@ def test_a_failing_cell_sets_the_status_and_the_others_are_collected(tmp_path, c
 
 def test_options_override_the_file_and_dashes_will_do(tmp_path, capsys):
     file = write(
-        tmp_path / "sweep.yaml", grid={"operator": ["lerp"]}, base=BASE | {"n_prompts": 99}
+        tmp_path / "sweep.yaml",
+        grid={"recipe.operator": ["lerp"]},
+        base={"compare_with": [], "n_prompts": 99},
     )
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text("host: tiny-instruct\ndonors: [tiny-coder]\nlayers: [3]\nspace: latents\n")
+    recipe.write_text(
+        "host: tiny-instruct\ndonors: [tiny-coder]\nlayers: {3: 0.5}\nspace: latents\n"
+    )
     sweep.main(
         ["--config", file, "--base.n-prompts", "4", "--grid.alphas", "[[0.25],[0.75]]"]
         + ["--recipe", str(recipe), "--runs", str(tmp_path / "runs")]
@@ -95,8 +105,8 @@ def test_options_override_the_file_and_dashes_will_do(tmp_path, capsys):
     records = [read_record(folder) for folder in folders(tmp_path / "runs", "similarity")]
     for record in records:
         assert record.config_resolved["n_prompts"] == 4
-        assert record.config_resolved["donors"] == ["tiny-coder"]
-        assert record.config_resolved["operator"] == "lerp"
+        assert record.config_resolved["recipe"]["donors"] == ["tiny-coder"]
+        assert record.config_resolved["recipe"]["operator"] == "lerp"
     assert sorted(record.config_resolved["alphas"] for record in records) == [[0.25], [0.75]]
 
 
@@ -104,10 +114,14 @@ def test_options_override_the_file_and_dashes_will_do(tmp_path, capsys):
     ("content", "options", "message"),
     [
         ({"analysis": "similarty", "grid": {}}, [], "'similarty' is unknown; choose from "),
-        ({"analysis": "command_line", "grid": {}}, [], "a function `run(config, record, *, ...)`"),
+        (
+            {"analysis": "command_line", "grid": {}},
+            [],
+            "a package with modules config and analysis",
+        ),
         ({"grid": {"operatr": ["lerp"]}}, [], "has no 'operatr'"),
         ({"grid": {"n_prompts": [4, 0]}}, [], "greater than 0"),
-        ({"grid": {"operator": []}}, [], "at least one value"),
+        ({"grid": {"recipe.operator": []}}, [], "at least one value"),
         ({"gird": {}}, [], "gird is unknown; choose from analysis"),
         ({}, [], "grid"),
         ({"grid": {}}, ["--cpus", "2"], "give ray or ray_address too"),
@@ -135,9 +149,13 @@ def test_sweeps_that_come_along_are_valid(path):
 
 @pytest.mark.parametrize("name", ANALYSES)
 def test_every_analysis_can_be_swept_whether_file_or_package(name):
-    config_class, run = sweep.analysis_of(name)
-    assert issubclass(config_class, BaseModel)
-    assert list(inspect.signature(run).parameters)[:2] == ["config", "record"]
+    assert issubclass(config_class_of(name), BaseModel)
+    analysis = analysis_of(name)
+    config, record, *_ = inspect.signature(analysis.run, eval_str=True).parameters.values()
+    assert config.annotation is config_class_of(name)
+    assert record.name == "record"
+    assert list(inspect.signature(analysis.draw).parameters) == ["tables", "config"]
+    assert "Keys: " in str(inspect.getdoc(analysis.findings))  # of summary.json
 
 
 def test_the_list_of_analyses_names_every_command_without_importing_one():

@@ -7,16 +7,23 @@ import pytest
 import torch
 
 import lm_merge as lm
-from analyses import curvature, tokens
+from analyses.curvature import analysis as curvature
+from analyses.running.command import command
+from analyses.tokens import analysis as tokens
+from analyses.tokens.config import TokensConfig
 from figures import plot_next_tokens, plot_token_probabilities
 from lm_merge.runs.record import start_run
-from lm_merge.scoring.teacher_forced import Texts
+from lm_merge.scoring.texts import Texts
 from lm_merge.scoring.token_curvature import TokenCurvature
+
+PAIR = {"host": "tiny-instruct", "donors": ["tiny-thinker"]}
 
 
 @pytest.fixture(scope="module")
 def tables() -> dict[str, pd.DataFrame]:
-    return tokens.run(tokens.TokensConfig(prompt="47+38 = ?", layers={3: 0.75}, top_k=2))
+    return tokens.run(
+        TokensConfig(prompt="47+38 = ?", recipe={**PAIR, "layers": {3: 0.75}}, top_k=2)
+    )
 
 
 def merge() -> lm.LatentMerge:
@@ -86,7 +93,7 @@ def test_models_that_cannot_be_differentiated_are_shown_without_curvature(
         raise problem("no second derivative")
 
     monkeypatch.setattr(tokens.TokenCurvature, "measure", refuse)
-    config = tokens.TokensConfig(max_new_tokens=2)
+    config = TokensConfig(max_new_tokens=2)
     with start_run("tokens", config, root=tmp_path) as record:
         shown = tokens.run(config, record)["tokens"]
     assert "k_g" not in shown
@@ -95,7 +102,7 @@ def test_models_that_cannot_be_differentiated_are_shown_without_curvature(
 
 
 def test_curvature_can_be_left_out() -> None:
-    config = tokens.TokensConfig(max_new_tokens=1, curvature=False)
+    config = TokensConfig(max_new_tokens=1, curvature=False)
     assert "k_g" not in tokens.run(config)["tokens"]
 
 
@@ -120,7 +127,7 @@ def test_gate_table_holds_alpha_at_the_merged_block(tables: dict) -> None:
 
 def test_other_spaces_are_refused() -> None:
     with pytest.raises(ValueError, match="space"):
-        tokens.run(tokens.TokensConfig(space="logits", layers=None))
+        tokens.run(TokensConfig(recipe={**PAIR, "space": "logits", "alpha": 0.5}))
 
 
 def test_figures_are_drawn_from_the_tables(tables: dict) -> None:
@@ -128,7 +135,27 @@ def test_figures_are_drawn_from_the_tables(tables: dict) -> None:
     assert names == ["token_probabilities", "next_tokens", "gate_by_token"]
 
 
-def test_a_misspelt_model_leaves_no_run_behind(tmp_path):
-    with pytest.raises(OSError, match="did you mean 'tiny-instruct'"):
-        tokens.main(["--host", "tiny-instuct", "--runs", str(tmp_path)])
+def test_a_misspelt_model_leaves_no_run_behind(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        command("tokens", ["--recipe.host", "tiny-instuct", "--runs", str(tmp_path)])
+    assert "did you mean 'tiny-instruct'" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_an_id_without_a_token_is_named_by_its_number(tables: dict) -> None:
+    host, donor = lm.load("tiny-instruct"), lm.load("tiny-thinker")
+    n_tokens = len(host.tokenizer)
+    for model in (host, donor):  # padding rows, as large models have for a round number
+        model.native.resize_token_embeddings(n_tokens + 6, mean_resizing=False)
+    ours = lm.LatentMerge(host, donor, layers={3: 0.5})
+    prompt = host.to_tokens("47+38 = ?", chat=True).input_ids
+    text = torch.cat([prompt, torch.tensor([[n_tokens + 3, 5]])], dim=1)
+    found = tokens.token_tables(ours, text, prompt.shape[1], top_k=2)
+    padding = found["tokens"].query(f"token == '#{n_tokens + 3}'")
+    assert set(padding.system) == {"host", "donor", "merged"}
+    assert padding.probability.isna().all()
+    assert padding.entropy_nats.notna().all()
+    assert not found["next_tokens"].candidate.str.startswith("#").any()
+    assert f"#{n_tokens + 3}" in tokens.summary(found)
+    for _, figure, _ in tokens.draw(found):
+        assert len(figure.data)

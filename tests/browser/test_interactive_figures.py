@@ -14,7 +14,10 @@ from plotly_page import (
     trace_data,
 )
 
-from analyses import similarity, tokens
+from analyses.similarity import analysis as similarity
+from analyses.similarity.config import SimilarityConfig
+from analyses.tokens import analysis as tokens
+from analyses.tokens.config import TokensConfig
 from figures import (
     plot_gate_by_token,
     plot_judge_agreement,
@@ -35,12 +38,12 @@ pytestmark = pytest.mark.slow  # Chromium starts, and lays out large figures
 
 @pytest.fixture(scope="module")
 def of_tokens() -> dict[str, pd.DataFrame]:
-    return tokens.run(tokens.TokensConfig(max_new_tokens=6))
+    return tokens.run(TokensConfig(max_new_tokens=6))
 
 
 @pytest.fixture(scope="module")
 def of_similarity() -> dict[str, pd.DataFrame]:
-    return similarity.run(similarity.SimilarityConfig(n_prompts=4, alphas=ALPHAS))
+    return similarity.run(SimilarityConfig(n_prompts=4, alphas=ALPHAS))
 
 
 def saved(figure, table, tmp_path):

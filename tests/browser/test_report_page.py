@@ -3,7 +3,7 @@
 import pytest
 from plotly_page import trace_data
 
-from analyses.similarity import of_first_merge
+from analyses.similarity.analysis import of_first_merge
 from figures.page import format_number
 
 SHOWN = ("answers", "accuracy", "spaces", "similarity", "paths", "signal_ranks")

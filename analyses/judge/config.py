@@ -5,17 +5,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PositiveFloat,
-    PositiveInt,
-    computed_field,
-    model_validator,
-)
+from pydantic import Field, PositiveFloat, PositiveInt, computed_field, model_validator
 
-from analyses.running.command_line import OutputOptions
+from analyses.running.measured import Placement
+from analyses.running.options import OutputOptions
 from lm_merge.evaluation.judgebench import HUB_NAME, Pair, ReplayJudge, load_pairs
 from lm_merge.evaluation.judges import EndpointJudge, EndpointSettings, Judge, JudgePrompt
 from lm_merge.evaluation.judges.estimate import judging_estimate
@@ -25,10 +18,8 @@ from lm_merge.runs.identity import fingerprint
 JUDGES = ("endpoint", "system", "replay")
 
 
-class JudgeConfig(BaseModel):
+class JudgeConfig(Placement):
     """Which pairs, which judge, asked how."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: str = Field(
         description=f"pairs: JSONL file, folder of such files, or {HUB_NAME} for the hub's"
@@ -70,8 +61,6 @@ class JudgeConfig(BaseModel):
         default=False,
         description="read the verdict only behind </think>; a departure from official",
     )
-    device: str | None = Field(default=None, description="torch device; None: the CPU")
-    dtype: str | None = Field(default=None, description="torch dtype; None: the checkpoint's")
     others: tuple[Path, ...] = Field(
         default=(), description="output files of further judges, for the figures and agreement"
     )
@@ -85,6 +74,14 @@ class JudgeConfig(BaseModel):
             raise ValueError("template_system belongs to a template; give that too")
         return self
 
+    @property
+    def words(self) -> str:
+        """What is measured, in one line."""
+        (judge,) = [name for name in JUDGES if getattr(self, name) is not None]
+        named = self.endpoint.model if self.endpoint is not None else self.system or self.replay
+        n = "all" if self.n_pairs is None else self.n_pairs
+        return f"{judge} {named} on {n} pairs of {self.data}"
+
     @computed_field
     @property
     def inputs(self) -> dict[str, str | None]:
@@ -96,8 +93,8 @@ class JudgeConfig(BaseModel):
         return found if self.system is None else found | system_inputs(self.system)
 
 
-class JudgeOptions(JudgeConfig, OutputOptions):
-    """The configuration, where results go, and what an estimate reckons with."""
+class JudgeExtras(OutputOptions):
+    """Where results go, and the numbers that an estimate uses."""
 
     out: Path | None = Field(
         default=None, description="JSONL of the judgments; None: under `runs`, by judge and pairs"
@@ -182,9 +179,9 @@ def judge_of(config: JudgeConfig, cache: Path) -> Judge:
     )
 
 
-def estimate(options: JudgeOptions) -> str:
-    """What the configuration would take, with the formulas; asks nothing of anybody."""
-    pairs, prompt = pairs_of(options), prompt_of(options)
+def estimate(config: JudgeConfig, options: JudgeExtras) -> str:
+    """What the configuration would take, with the formulas; no judge is asked."""
+    pairs, prompt = pairs_of(config), prompt_of(config)
     found = judging_estimate(
         [pair.game() for pair in pairs],
         prompt,
@@ -202,8 +199,8 @@ def estimate(options: JudgeOptions) -> str:
             f"cost {cost:.2f} (prompt x {options.price_prompt:g} + reply x {options.price_reply:g}, "
             "a million)"
         )
-    if options.endpoint is not None:
-        given = options.endpoint
+    if config.endpoint is not None:
+        given = config.endpoint
         hours = found.endpoint_hours(
             options.seconds_per_call, given.concurrency, given.requests_per_minute
         )
@@ -211,7 +208,7 @@ def estimate(options: JudgeOptions) -> str:
         if given.requests_per_minute is not None:
             formula += f", no more than {given.requests_per_minute:g} a minute"
         lines.append(f"hours {hours:.2f} ({formula})")
-    if options.system is not None:
+    if config.system is not None:
         hours = found.local_hours(options.prompt_tokens_per_s, options.reply_tokens_per_s)
         lines.append(
             f"hours {hours:.2f} (prompt / {options.prompt_tokens_per_s:g} a second + "

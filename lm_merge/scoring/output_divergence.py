@@ -1,4 +1,4 @@
-"""How far what a merge says lies from what its parents say; for merges in any space."""
+"""Divergence of a merge's next-token distributions from its parents', in any space."""
 
 from collections.abc import Sequence
 
@@ -6,9 +6,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from analyses.compositions import Compositions
 from lm_merge.generation import EncodedPrompts
 from lm_merge.metrics import js_nats, kl_nats
+from lm_merge.scoring.compositions import Compositions
 from lm_merge.statistics.clustered_means import ClusteredMean
 
 DIVERGENCES = {"kl": kl_nats, "js": js_nats}
@@ -29,8 +29,8 @@ def output_table(merges: Compositions, batches: Sequence[EncodedPrompts]) -> pd.
         ids, mask = batch.input_ids, batch.attention_mask
         parents = {"host": merges.host(ids, mask), "donor": merges.donor(ids, mask)}
         for alpha, entered in merges.at.items():
-            with entered() as speaker:
-                merged = speaker(ids, mask)
+            with entered() as model:
+                merged = model(ids, mask)
             for metric, values in _divergences(merged, parents).items():
                 values = values.masked_fill(~mask.bool(), torch.nan)
                 means.setdefault((alpha, metric), ClusteredMean()).update(values)

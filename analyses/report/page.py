@@ -5,10 +5,11 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
-from analyses import curvature, similarity
+from analyses.curvature import analysis as curvature
+from analyses.report.config import ReportConfig
 from analyses.running.command_line import Figure, Tables
-from analyses.running.inputs import source_name
-from analyses.similarity import SimilarityConfig
+from analyses.running.recipe_words import source_name
+from analyses.similarity import analysis as similarity
 from figures import Section, render_page
 from lm_merge.runs.record import read_record
 
@@ -27,7 +28,7 @@ ACCURACY_TEXT = (
 )
 SPACES_TEXT = (
     "The same questions asked of the pair merged in the residual stream (latents), in its parameters "
-    "(weights) and in its next-token distributions (logits), at the middle alpha. Trio: the reasoning "
+    "(weights) and in its next-token distributions (logits), at the recipe's alpha. Trio: the reasoning "
     "model and the coder by their differences from their ancestor, the host: task_arithmetic with "
     "half of each, ties with the larger half of each where they agree in sign. Bars are 95 % Wilson "
     "intervals; colour is the operator, shape the space."
@@ -42,7 +43,7 @@ ARC_TEXT = (
     "alpha itself. Blocks before the merged one hold the host's own stream and lie on zero together; "
     "behind it, the host's blocks draw the stream back."
 )
-BESIDE_TEXT = (
+OTHER_SPACES_TEXT = (
     "The same prompts read by merges of the whole models: in weights, which have a stream of their own, "
     "and in logits, where every model keeps its own and only what they say becomes one. The second "
     "figure sets what each says between its parents, in nats."
@@ -70,12 +71,15 @@ CURVATURE_TEXT = (
 )
 
 
-def beside_sections(drawn: Mapping[str, go.Figure]) -> list[Section]:
-    """The merge beside merges in other spaces, where there are such."""
+def other_space_sections(drawn: Mapping[str, go.Figure]) -> list[Section]:
+    """The merge next to merges in other spaces, where there are such."""
     if "similarity_by_space" not in drawn:
         return []
-    by_space, said = drawn["similarity_by_space"], drawn["output_divergence_by_space"]
-    return [Section("Beside merges in other spaces", BESIDE_TEXT, by_space), Section("", "", said)]
+    by_space, output = drawn["similarity_by_space"], drawn["output_divergence_by_space"]
+    return [
+        Section("Compared with merges in other spaces", OTHER_SPACES_TEXT, by_space),
+        Section("", "", output),
+    ]
 
 
 def curvature_tables(tables: Tables) -> Tables:
@@ -84,14 +88,14 @@ def curvature_tables(tables: Tables) -> Tables:
     return {key: named[key] for key in ("curvature", "correlations", "tokens", "strip")}
 
 
-def page(tables: Tables, config: SimilarityConfig, figures: Sequence[Figure], folder: Path) -> str:
+def page(tables: Tables, config: ReportConfig, figures: Sequence[Figure], folder: Path) -> str:
     """The report as one HTML page that needs no network; folder: of the run's record."""
     drawn = {name: figure for name, figure, _ in figures}
     introduction = INTRODUCTION.format(
-        host=source_name(config.host),
-        donors=", ".join(map(source_name, config.donors)),
-        layers=", ".join(str(layer) for layer in config.layers or ()),
-        operator=config.operator,
+        host=source_name(config.recipe.host),
+        donors=", ".join(map(source_name, config.recipe.donors)),
+        layers=", ".join(str(layer) for layer in config.recipe.layers or ()),
+        operator=config.recipe.operator,
     )
     sections = [
         Section("What each of them says", ANSWERS_TEXT, None, tables["answers"]),
@@ -114,7 +118,7 @@ def page(tables: Tables, config: SimilarityConfig, figures: Sequence[Figure], fo
             similarity.of_first_merge(tables["similarity"]),
         ),
         Section("How far along the arc", ARC_TEXT, drawn["arc_ratio_by_alpha"], None),
-        *beside_sections(drawn),
+        *other_space_sections(drawn),
         Section("The way through the blocks", PATHS_TEXT, drawn["residual_paths"], tables["paths"]),
         Section("Which block, how much of the donor", GRID_TEXT, drawn["layerwise_loss_answer"]),
         Section("", "", drawn["layerwise_kl_host_lines"]),

@@ -1,34 +1,21 @@
-"""What host, donor and merge would say next, token by token: `python -m analyses.tokens --prompt ...`.
-
-The merge answers the prompt; then both parents and the merge read prompt and answer, and at every
-position from the last prompt token on their next-token distributions stand side by side, with the
-curvature of each token's loss between host and donor at the first merged block.
-"""
+"""What `python -m analyses.tokens` measures, draws and reports."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
-from pydantic import Field, PositiveInt, computed_field, model_validator
 from torch import Tensor
 
-from analyses.running.command_line import (
-    Figure,
-    OutputOptions,
-    Tables,
-    analysis_main,
-    one_line_errors,
-)
-from analyses.running.flat_recipe import FlatRecipe
-from analyses.running.inputs import fingerprints, note_models
+from analyses.running.command_line import Figure, Tables
+from analyses.running.findings import Finding
+from analyses.running.inputs import note_models
+from analyses.tokens.config import TokensConfig
 from figures import plot_gate_by_token, plot_next_tokens, plot_token_probabilities
 from figures.token_text import visible
-from lm_merge.recipes import Recipe, Source
 from lm_merge.runs.record import Run
-from lm_merge.scoring.teacher_forced import Texts
+from lm_merge.scoring.texts import Texts, words_of
 from lm_merge.scoring.token_curvature import TokenCurvature
 from lm_merge.spaces import LatentMerge
 from lm_merge.spaces.compose import compose_latents
@@ -37,49 +24,9 @@ N_POINTS = 16  # of the segment at which the curvature is looked at
 NO_CURVATURE = (ValueError, NotImplementedError)  # as `curvature_table` says
 
 
-class TokensConfig(FlatRecipe):
-    """A recipe and one prompt; any recipe file for latents serves as `--config`."""
-
-    host: Source = Field(default="tiny-instruct", description="carries the forward pass")
-    donors: tuple[Source, ...] = Field(
-        default=("tiny-thinker",), description="give the other streams; the first is shown"
-    )
-    layers: dict[int, float] | tuple[int, ...] | None = Field(
-        default={3: 0.5}, description="blocks whose resid_post is merged, from 0"
-    )
-    prompt: str = Field(default="47+38 = ?", description="what to answer")
-    chat: bool = Field(default=True, description="put the prompt into the host's chat template")
-    max_new_tokens: PositiveInt = Field(default=32, description="tokens of the answer at most")
-    top_k: PositiveInt = Field(default=3, description="likeliest tokens of each system to show")
-    curvature: bool = Field(
-        default=True,
-        description="K_g of each token at the first merged block; half precision models are copied "
-        "to float32 above it for that",
-    )
-    device: str | None = Field(default=None, description="torch device; None: the CPU")
-    dtype: str | None = Field(default=None, description="torch dtype; None: the checkpoint's")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_latents(cls, given: Any) -> Any:
-        space = given.get("space", "latents") if isinstance(given, dict) else "latents"
-        if space != "latents":
-            raise ValueError(
-                f"space={space!r}: tokens are looked at in recipes of space 'latents' only"
-            )
-        return given
-
-    @computed_field
-    @property
-    def inputs(self) -> dict[str, str | None]:
-        """Fingerprints of the files that go in, so that a run is found again only for the same."""
-        return fingerprints(self)
-
-
-def run(config: TokensConfig, record: Run | None = None) -> Tables:
+def run(config: TokensConfig, record: Run | None = None, *, quiet: bool = True) -> Tables:
     """Tables "tokens" (with the columns of `curvature_table`), "next_tokens", "gate": `token_tables`."""
-    recipe = Recipe(**config.recipe_fields)
-    merge = compose_latents(recipe, device=config.device, dtype=config.dtype)
+    merge = compose_latents(config.recipe, device=config.device, dtype=config.dtype)
     note_models(record, merge)
     prompt = merge.host.to_tokens(config.prompt, chat=config.chat).input_ids
     text = merge.generate(prompt, max_new_tokens=config.max_new_tokens, do_sample=False)
@@ -99,13 +46,14 @@ def run(config: TokensConfig, record: Run | None = None) -> Tables:
 def token_tables(merge: LatentMerge, text: Tensor, n_prompt: int, *, top_k: int) -> Tables:
     """Host, first donor and merge at each position of one text [1, pos] from its last prompt token.
 
-    "tokens": position, token (the one that follows), system, probability of that token,
-    entropy_nats, kl_nats (of the merge's distribution from the system's; 0 for the merge).
+    "tokens": position, token (the one that follows), system, probability of that token (NaN for an id
+    without a token), entropy_nats, kl_nats (of the merge's distribution from the system's; 0 for the
+    merge). Distributions are over the tokens alone, without padding rows of the unembedding.
     "next_tokens": position, token (that stands there), system, candidate, probability, for the
     `top_k` likeliest of each system. "gate": alpha of each token at each merged block.
     """
     host, donor = merge.host, merge.donors[0]
-    words = [merge.host.tokenizer.decode(token) for token in text[0]]
+    words = words_of(host, text[0].tolist())
     with merge.recording() as record:
         logits = {"merged": merge(text)}
     logits = {"host": host(text), "donor": donor(text), **logits}
@@ -207,7 +155,7 @@ def _followed(
                     "position": positions[index + 1],
                     "token": words[positions[index + 1]],
                     "system": system,
-                    "probability": float(one[index, token].exp()),
+                    "probability": probability_of(int(token), one[index]),
                     "entropy_nats": float(entropy[index]),
                     "kl_nats": float(kl[index]),
                 }
@@ -215,7 +163,12 @@ def _followed(
     return pd.DataFrame(rows)
 
 
-def draw(tables: Tables) -> list[Figure]:
+def probability_of(token: int, log_probs: Float[Tensor, " n_tokens"]) -> float:
+    """Probability of a token; NaN for an id beyond the tokens."""
+    return float(log_probs[token].exp()) if token < len(log_probs) else float("nan")
+
+
+def draw(tables: Tables, config: object = None) -> list[Figure]:
     """The analysis's figures, each with the table it draws."""
     return [
         ("token_probabilities", plot_token_probabilities(tables["tokens"]), tables["tokens"]),
@@ -224,33 +177,26 @@ def draw(tables: Tables) -> list[Figure]:
     ]
 
 
-def summary(tokens: pd.DataFrame) -> str:
-    """The merge's answer, and how likely every system found each of its tokens."""
+def findings(tables: Tables, config: TokensConfig) -> list[Finding]:
+    """Rows of `summary.json`: each token of the answer as each system predicted it.
+
+    Keys: position, token, system (host, donor, merged), metric (probability; entropy_nats; kl_nats:
+    of the merge from the system), value, n (1: one token).
+    """
+    long = tables["tokens"].melt(
+        id_vars=["position", "token", "system"],
+        value_vars=["probability", "entropy_nats", "kl_nats"],
+        var_name="metric",
+    )
+    rows = long.assign(n=1).to_dict("records")
+    return [{str(key): one for key, one in row.items()} for row in rows]
+
+
+def summary(tables: Tables, config: object = None) -> str:
+    """The merge's answer, and the probability of each of its tokens under every system."""
+    tokens = tables["tokens"]
     answer = "".join(tokens[tokens.system == "merged"].token)
     wide = tokens.pivot(index=["position", "token"], columns="system", values="probability")
     wide = wide[list(tokens.system.unique())].round(3)
     wide.columns.name = None
-    return f"the merge says: {answer}\nprobability of each of its tokens:\n{wide.to_string()}"
-
-
-class TokensOptions(TokensConfig, OutputOptions):
-    """The configuration and where results go."""
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Command line: measure (or find the finished run), draw, save, say where."""
-    analysis_main(
-        "tokens",
-        TokensOptions,
-        TokensConfig,
-        argv,
-        run=run,
-        draw=lambda tables, config: draw(tables),
-        summary=lambda tables: summary(tables["tokens"]),
-        description=__doc__,
-    )
-
-
-if __name__ == "__main__":
-    with one_line_errors("tokens"):
-        main()
+    return f"answer of the merge: {answer}\nprobability of each of its tokens:\n{wide.to_string()}"

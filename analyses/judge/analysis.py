@@ -1,42 +1,26 @@
-"""How good a judge is: `lm-merge judge`, or `python -m analyses.judge`.
-
-A judge (an endpoint, a model or merge that runs here, or a recorded one) says for JudgeBench's
-pairs, in both orders, which response is better. Gives the official accuracy by category, with and
-without the pairs whose responses end in the same answer, and what a judge does besides: consistency,
-favour for the response shown first, ties, missing verdicts; with 95 % intervals by question. The
-judgments go into a JSONL file in the official schema, pair by pair: after a stop the same command
-goes on where it ended.
-"""
+"""What `python -m analyses.judge` measures, draws and reports."""
 
 import hashlib
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from analyses.judge_config import (
+from analyses.judge.config import (
     JudgeConfig,
-    JudgeOptions,
+    JudgeExtras,
     cache_file,
-    estimate,
     judge_of,
     judgments_file,
     pairs_of,
     system_inputs,
 )
-from analyses.running.command_line import (
-    Figure,
-    Tables,
-    config_in,
-    one_line_errors,
-    parse_config,
-    progress,
-    run_and_say,
-)
+from analyses.running.command_line import Figure, Tables, export_figures, progress, run_recorded
+from analyses.running.findings import Finding, rows_of
 from figures import plot_judge_agreement, plot_judge_consistency
 from lm_merge.evaluation.judgebench import (
     HUB_NAME,
@@ -122,7 +106,7 @@ def usage_table(pairs: Sequence[JudgedPair]) -> pd.DataFrame:
     return pd.DataFrame({"quantity": list(values), "value": list(values.values())})
 
 
-def draw(tables: Tables) -> list[Figure]:
+def draw(tables: Tables, config: object = None) -> list[Figure]:
     """The analysis's figures, each with the table it draws."""
     judging = tables["judging"]
     figures: list[Figure] = [("judge_consistency", plot_judge_consistency(judging), judging)]
@@ -132,9 +116,18 @@ def draw(tables: Tables) -> list[Figure]:
     return figures
 
 
-def summary(tables: Tables, options: JudgeOptions) -> str:
-    """Accuracy official and audited, what the judge favours, and what it took."""
-    judging, usage = tables["judging"], tables["usage"]
+def findings(tables: Tables, config: JudgeConfig) -> list[Finding]:
+    """Rows of `summary.json`: the table "judging".
+
+    Keys: judge, pairs (official, audited), category, metric (see `judging_table`; shares in [0, 1]),
+    value, low, high (95 %, by question), n (pairs).
+    """
+    return rows_of(tables["judging"], ("judge", "pairs", "category", "metric"))
+
+
+def summary(tables: Tables, config: object = None) -> str:
+    """Accuracy official and audited, and what the judge favours."""
+    judging = tables["judging"]
     names, categories = judging["judge"], judging["category"]
     overall = judging[(names == names.iloc[0]) & (categories == "Overall")]
     rows = {(row["pairs"], row["metric"]): row for _, row in overall.iterrows()}
@@ -151,32 +144,28 @@ def summary(tables: Tables, options: JudgeOptions) -> str:
         f"{value['slot_a_rate']:.3f}, ties {value['tie_rate']:.3f}, "
         f"no verdict {value['none_rate']:.3f}"
     )
+    return "\n".join(lines)
+
+
+def cost_of(usage: pd.DataFrame, options: JudgeExtras) -> str:
+    """Tokens that judging took, and their price where prices are given."""
     took = {str(key): int(n) for key, n in zip(usage["quantity"], usage["value"], strict=True)}
     prompt, reply = took["prompt_tokens"], took["reply_tokens"]
     cost = f"{prompt:,} prompt and {reply:,} reply tokens"
     if options.price_prompt is not None and options.price_reply is not None:
         price = (prompt * options.price_prompt + reply * options.price_reply) / 1e6
         cost += f", {price:.2f} at the prices given"
-    return "\n".join([*lines, cost])
+    return cost
 
 
-def main(argv: Sequence[str] | None = None, *, prog: str = "python -m analyses.judge") -> None:
-    """Command line: judge (or find the finished run), draw, save, say where."""
-    options, given = parse_config(JudgeOptions, argv, prog=prog, description=__doc__ or "")
-    if options.estimate:
-        sys.stdout.write(estimate(options) + "\n")
-        return
-    config = config_in(options, JudgeConfig)
-    work = partial(run, out=options.out, cache=options.cache, quiet=False)
-    run_and_say(
-        "judge",
-        config,
-        given,
-        output=options,
-        run=work,
-        draw=lambda tables, _: draw(tables),
-        summary=partial(summary, options=options),
+def judge_and_report(config: JudgeConfig, given: dict[str, Any], extras: JudgeExtras) -> None:
+    """Judge (or find the finished run), draw, save, and print what was found and what it took."""
+    folder, tables = run_recorded(
+        "judge", config, given, output=extras, out=extras.out, cache=extras.cache, quiet=False
     )
+    export_figures(folder, draw(tables, config), extras)
+    cost = cost_of(tables["usage"], extras)
+    sys.stdout.write(f"{summary(tables, config)}\n{cost}\ntables and figures: {folder}\n")
 
 
 def _digest(config: JudgeConfig, judge: Judge, pairs: Sequence[Pair]) -> str:
@@ -200,8 +189,3 @@ def _shown(judged: Iterable[JudgedPair], n: int, *, quiet: bool) -> Iterator[Jud
     shown = progress(range(n), "judging", quiet=quiet)
     for _, pair in zip(shown, judged, strict=True):
         yield pair
-
-
-if __name__ == "__main__":
-    with one_line_errors("judge"):
-        main()

@@ -1,0 +1,3 @@
+from analyses.judge.command import main
+
+main()

@@ -1,0 +1,3 @@
+from analyses.paper.command import main
+
+main()
