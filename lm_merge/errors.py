@@ -50,6 +50,11 @@ def one_line(error: Exception) -> str:
     return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
 
 
+def short(value: object) -> str:
+    """A value as Python writes it, shortened where it is long."""
+    return SHORT.repr(value)
+
+
 def _problems(error: ValidationError) -> str:
     """What pydantic found, each place once: the types of a union are alternatives."""
     found: dict[str, list[str]] = {}
@@ -78,7 +83,7 @@ def _problem(found: Any) -> tuple[str, str]:
     said = found["msg"].removeprefix("Value error, ")
     if found["type"] == "value_error" or not place:
         return said, ""
-    return f"{place}={SHORT.repr(found['input'])}: ", said
+    return f"{place}={short(found['input'])}: ", said
 
 
 def _is_type(part: str | int) -> bool:

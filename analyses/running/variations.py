@@ -91,7 +91,7 @@ class VariedRecipe(MeasuredRecipe):
 def _check(merge: str) -> None:
     from lm_merge.operators.distributions import get_ensemble_method
     from lm_merge.operators.weight_methods import get_weight_method
-    from lm_merge.spaces.weights.own_format import NAMES_OF_OTHER_SPACES
+    from lm_merge.recipes.weights import NAMES_OF_OTHER_SPACES
 
     space, _, operator = merge.partition(":")
     if space not in ("weights", "logits") or not operator:

@@ -140,17 +140,17 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
 
     @classmethod
     def load(cls, source: "str | Path | dict[str, Any] | Recipe") -> "Recipe":
-        """A recipe from a YAML file, a dict, or itself; reads data only, never code.
+        """A recipe from a YAML file, a dict, or itself, ours or in mergekit's format; data, never code.
 
         Raises OSError or ValueError, with the name of the file and the place in it.
         """
         if isinstance(source, Recipe):
             return source
         if isinstance(source, dict):
-            return _class_of(source).model_validate(source)
+            return _of_content(source)
         content = read_mapping(source, "recipe")
         try:
-            return _class_of(content).model_validate(content)
+            return _of_content(content)
         except ValueError as error:
             raise ValueError(f"recipe {source}: {one_line(error)}") from error
 
@@ -175,6 +175,15 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
             return cls.load(given)
         except (OSError, ValidationError) as error:
             raise ValueError(one_line(error)) from error
+
+
+def _of_content(content: dict[str, Any]) -> Recipe:
+    """The recipe that some content stands for, in whichever format it is."""
+    if "merge_method" in content or ("slices" in content and "host" not in content):
+        from lm_merge.recipes.mergekit import from_mergekit  # needs the methods, and so torch
+
+        return from_mergekit(content)
+    return _class_of(content).model_validate(content)
 
 
 def _class_of(content: dict[str, Any]) -> type[Recipe]:

@@ -15,14 +15,21 @@ from lm_merge.models import HookedLM, load
 from lm_merge.models.loading import resolve
 from lm_merge.operators import get_operator
 from lm_merge.operators.distributions import UNWEIGHTED_METHODS, get_ensemble_method
-from lm_merge.recipes import LatentRecipe, LogitRecipe, ModelSource, Recipe, Source, as_source
+from lm_merge.recipes import (
+    LatentRecipe,
+    LogitRecipe,
+    ModelSource,
+    Recipe,
+    Source,
+    WeightRecipe,
+    as_source,
+)
+from lm_merge.recipes.describe import describe
 from lm_merge.recipes.recipe import RECIPE_SUFFIXES
 from lm_merge.spaces.composed import Composed, amount_phrase, composed_name
 from lm_merge.spaces.latents import LatentMerge, checked_settings
 from lm_merge.spaces.logits import LogitEnsemble, ensemble_weights, weights_from_alpha
-from lm_merge.spaces.weights import in_mergekit_format, merge_weights
-from lm_merge.spaces.weights.description import check_description
-from lm_merge.spaces.weights.merge import describe
+from lm_merge.spaces.weights import merge_weights
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,7 @@ def compose(
 ) -> LatentMerge | LogitEnsemble | HookedLM:
     """Load the models that a recipe names and merge them as it says, in the space that it names.
 
-    recipe: a YAML file, a dict, or a Recipe; for weights also one in mergekit's format. device, dtype:
+    recipe: a YAML file, a dict, or a Recipe, ours or in mergekit's format. device, dtype:
     as in `load`, for every model; a dtype in the recipe comes first. loaded: models in memory, taken
     as they are where the recipe names one of them (a merge of weights reads files all the same, and
     gives a model that no other recipe can name). What can be checked without the models is checked
@@ -92,8 +99,6 @@ def compose(
     """
 
     model = SourceLoader(device, dtype, tuple(loaded))
-    if in_mergekit_format(recipe):
-        return _weights(recipe, model)
     recipe = Recipe.load(recipe)
     return COMPOSERS[recipe.space](recipe, model)
 
@@ -172,22 +177,20 @@ def _logits(recipe: LogitRecipe, model: SourceLoader) -> LogitEnsemble:
     return ensemble([model(source) for source in sources])
 
 
-def _weights(recipe: str | Path | dict[str, Any] | Recipe, model: SourceLoader) -> HookedLM:
+def _weights(recipe: WeightRecipe, model: SourceLoader) -> HookedLM:
     """The merged checkpoint, loaded; its folder is gone when this returns.
 
-    By our own recipe it is written in the dtype in which the host computes, which may be wider than
-    that of its files, so that it stands beside its parents without a rounding of its own.
+    It is written in the dtype in which the host computes, which may be wider than that of its files,
+    so that it is compared with its parents without a rounding of its own.
     """
-    check_description(describe(recipe))
-    if isinstance(recipe, Recipe):
-        host = as_source(recipe.host).model_copy(update={"dtype": model.dtype_of(recipe.host)})
-        recipe = recipe.model_copy(update={"host": host})
+    describe(recipe)  # checks it, before a model is asked for its dtype
+    host = as_source(recipe.host).model_copy(update={"dtype": model.dtype_of(recipe.host)})
+    recipe = recipe.model_copy(update={"host": host})
     with TemporaryDirectory() as scratch:
         merged = model(str(merge_weights(recipe, Path(scratch) / "merged_weights")))
-    if isinstance(recipe, Recipe):
-        names = [Path(as_source(one).model).name for one in (recipe.host, *recipe.donors)]
-        amount = "" if recipe.alpha is None else amount_phrase([recipe.alpha])
-        merged.name = composed_name(names, "weights", recipe.operator, amount)
+    names = [Path(as_source(one).model).name for one in (recipe.host, *recipe.donors)]
+    amount = "" if recipe.alpha is None else amount_phrase([recipe.alpha])
+    merged.name = composed_name(names, "weights", recipe.operator, amount)
     merged.source, merged.in_memory_only = merged.name, True
     return merged
 

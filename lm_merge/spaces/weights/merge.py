@@ -3,26 +3,21 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import yaml
-
 from lm_merge.models.model_class import check_whole
 from lm_merge.operators.weight_methods import get_weight_method
 from lm_merge.recipes import ModelSource, Recipe, WeightRecipe
+from lm_merge.recipes.describe import describe
+from lm_merge.recipes.weight_description import Compat
 from lm_merge.spaces.weights.checkpoint import open_checkpoint
-from lm_merge.spaces.weights.description import Compat, Description, check_description
 from lm_merge.spaces.weights.execution import check_output, folder_when_done, write_tensors
 from lm_merge.spaces.weights.folder import output_config, write_small_files
-from lm_merge.spaces.weights.mergekit_format import from_mergekit, is_mergekit_format
-from lm_merge.spaces.weights.own_format import from_recipe
 from lm_merge.spaces.weights.plan import Plan, TensorPlan
 from lm_merge.spaces.weights.planning import make_plan
-from lm_merge.spaces.weights.prompts import read_prompts
 from lm_merge.spaces.weights.sources import local_folder
 from lm_merge.spaces.weights.statistics import Statistics, record_statistics
 
@@ -43,8 +38,8 @@ def merge_weights(
 ) -> Path:
     """Merge checkpoints tensor by tensor into a folder that loads with `load` and transformers.
 
-    recipe: ours with `space: weights` (see `own_format.from_recipe` for what alpha means), or the
-        common subset of mergekit's format, told by its merge_method or slices; a file, a dict, or ours.
+    recipe: with `space: weights` (see `recipes.describe` for what alpha means), or in the common
+        subset of mergekit's format; a file, a dict, or a Recipe.
     overwrite: replace a checkpoint that is there. compat="mergekit": equal to mergekit 0.1.5 where it
         differs from us (its slerp, karcher without weights, the scale of random masks).
     shard_size: bytes a file at most.
@@ -99,8 +94,12 @@ def make_weight_plan(
     prompts: str | Path | Sequence[str] | None = None,
 ) -> Plan:
     """All that `merge_weights` would do, checked, with nothing read but headers and small files."""
-    description = describe(recipe, compat, prompts)
-    check_description(description)
+    given = Recipe.load(recipe)
+    if not isinstance(given, WeightRecipe):
+        raise ValueError(
+            f"space={given.space!r}: merging weights needs a recipe with space 'weights'"
+        )
+    description = describe(given, compat, prompts)
     folders = {
         model: local_folder(model, allow_pickle=allow_pickle) for model in description.models
     }
@@ -109,31 +108,6 @@ def make_weight_plan(
         for model, folder in folders.items()
     }
     return make_plan(description, checkpoints)
-
-
-def describe(
-    recipe: str | Path | dict[str, Any] | Recipe,
-    compat: Compat | None = None,
-    prompts: str | Path | Sequence[str] | None = None,
-) -> Description:
-    """What a recipe in either format amounts to; prompts stand for the recipe's own data."""
-    if compat not in (None, "mergekit"):
-        raise ValueError(f"compat={compat!r} is unknown; choose mergekit, or leave it out")
-    content = recipe
-    if isinstance(content, str | Path):
-        path = Path(content)
-        if not path.is_file():
-            raise OSError(f"recipe {str(path)!r} is no file")
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if isinstance(content, dict) and is_mergekit_format(content):
-        found = () if prompts is None else read_prompts(prompts)
-        return replace(from_mergekit(content, compat), prompts=found)
-    given = Recipe.load(recipe)
-    if not isinstance(given, WeightRecipe):
-        raise ValueError(
-            f"space={given.space!r}: merging weights needs a recipe with space 'weights'"
-        )
-    return from_recipe(given, compat, prompts)
 
 
 def _label(model: ModelSource) -> str:
@@ -156,14 +130,6 @@ def _statistics(plan: Plan, out: Path) -> Iterator[Statistics]:
     tokenizer, prompts = plan.tokenizer_owner.folder, plan.description.prompts
     with TemporaryDirectory(prefix=f".{out.name}-", dir=out.absolute().parent) as scratch:
         yield record_statistics(kind, models, tokenizer, prompts, Path(scratch))
-
-
-def in_mergekit_format(recipe: str | Path | dict[str, Any] | Recipe) -> bool:
-    """Whether a recipe, or the file of one, is in mergekit's format rather than ours."""
-    content = recipe
-    if isinstance(recipe, str | Path):
-        content = yaml.safe_load(Path(recipe).read_text(encoding="utf-8"))
-    return isinstance(content, dict) and is_mergekit_format(content)
 
 
 def _version() -> str:

@@ -8,9 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lm_merge.operators.weight_methods import WeightMethod, get_weight_method
+from lm_merge.recipes.parameters import Number
+from lm_merge.recipes.weight_description import Description
 from lm_merge.spaces.weights.checkpoint import Checkpoint
-from lm_merge.spaces.weights.description import Description
-from lm_merge.spaces.weights.parameters import Value
 from lm_merge.spaces.weights.vocabulary import RowMap
 
 PARTS = 4  # bytes a value of float32, in which merging is done
@@ -53,8 +53,8 @@ class TensorPlan:
     inputs: tuple[Input, ...]
     base: Input | None
     weights: tuple[float, ...]
-    thinning: tuple[Mapping[str, Value], ...]
-    options: Mapping[str, Value]
+    thinning: tuple[Mapping[str, Number], ...]
+    options: Mapping[str, Number]
     scale: float
     shape: tuple[int, ...]
     dtype: torch.dtype

@@ -8,14 +8,15 @@ from lm_merge.models.model_class import check_whole
 from lm_merge.operators.consensus import agreeing_sum
 from lm_merge.operators.weight_methods import get_weight_method
 from lm_merge.recipes import ModelSource
+from lm_merge.recipes.parameters import Number, lookup
+from lm_merge.recipes.slices import Slice, SliceSource
+from lm_merge.recipes.weight_description import Description
 from lm_merge.spaces.weights.alignment import aligned, token_embedding
 from lm_merge.spaces.weights.block_config import n_text_blocks
 from lm_merge.spaces.weights.blocks import comes_first, find_blocks
 from lm_merge.spaces.weights.checkpoint import Checkpoint
 from lm_merge.spaces.weights.compatibility import check_pair
-from lm_merge.spaces.weights.description import Description, Slice, SliceSource
 from lm_merge.spaces.weights.meaning import is_label_tensor, label_rows, meaning_notes
-from lm_merge.spaces.weights.parameters import Value, lookup
 from lm_merge.spaces.weights.plan import Input, Plan, TensorPlan
 from lm_merge.spaces.weights.vocabulary import RowMap, is_vocabulary_tensor, row_map
 
@@ -49,6 +50,7 @@ def make_plan(description: Description, checkpoints: Mapping[ModelSource, Checkp
     )
     maker = _Maker(description, host, checkpoints, maps, owner, label_maps)
     tensors, origins = maker.tensors()
+    description.check_filters([one.name for one in tensors])
     opened = tuple(checkpoints.values())
     return Plan(description, host, tensors, origins, owner, notes, opened)
 
@@ -221,7 +223,7 @@ class _Settings:
         self.shared = {name: self._value(name, None) for name in names}
         self._scale = float(self.shared.pop("lambda", 1.0))
 
-    def _value(self, name: str, source: SliceSource | None) -> Value:
+    def _value(self, name: str, source: SliceSource | None) -> Number:
         levels = (self._slice.parameters, self._description.parameters)
         found = lookup(
             levels if source is None else (source.parameters, *levels), name, *self._place
@@ -234,7 +236,7 @@ class _Settings:
             return float(self._value("scale", source))
         return self._scale
 
-    def thinning(self, source: SliceSource) -> dict[str, Value]:
+    def thinning(self, source: SliceSource) -> dict[str, Number]:
         """Parameters of how a task vector is thinned."""
         found = {name: self._value(name, source) for name in self._method.thinning}
         if "epsilon" in found:

@@ -1,14 +1,15 @@
-"""The common subset of mergekit's YAML, read into our description of a weight merge."""
+"""The common subset of mergekit's YAML, read as our recipe for weights."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from lm_merge.errors import short
 from lm_merge.operators.weight_methods import WEIGHT_METHODS
-from lm_merge.recipes import ModelSource
-from lm_merge.spaces.weights.description import Compat, Description, Slice, SliceSource
+from lm_merge.recipes.parameters import check_settings
+from lm_merge.recipes.slices import Slice, SliceSource
+from lm_merge.recipes.sources import ModelSource
+from lm_merge.recipes.weights import WeightRecipe
 
 TOP = {
     "merge_method",
@@ -22,34 +23,44 @@ TOP = {
 }
 IGNORED = {"int8_mask"}  # saves memory there; changes no result
 METHODS = sorted(set(WEIGHT_METHODS) - {"regmean", "fisher"})
+EXAMPLES = {
+    "dtype": "float32",
+    "out_dtype": "bfloat16",
+    "tokenizer_source": "base or model:<name>; other forms are not supported",
+}
 
 
-def is_mergekit_format(content: Mapping[str, Any]) -> bool:
-    """Whether a recipe is in that format: it names a merge_method or slices."""
-    return "merge_method" in content or "slices" in content
+def from_mergekit(content: Mapping[str, Any]) -> WeightRecipe:
+    """Our recipe for the same merge; ValueError names a key that is not supported.
 
-
-def from_mergekit(content: Mapping[str, Any], compat: Compat | None = None) -> Description:
-    """The description that such a recipe amounts to; ValueError names a key that is not supported."""
+    The host is base_model, else the first model; dtype (or out_dtype) is the host's, which is that of
+    the output; every model's parameters stand in its slice.
+    """
     _refuse_unknown(content, TOP, "recipe in mergekit's format")
     method = content.get("merge_method")
     if method not in METHODS:
-        raise ValueError(f"merge_method={method!r} is unknown; choose from {', '.join(METHODS)}")
+        raise ValueError(
+            f"merge_method={short(method)} is unknown; choose from {', '.join(METHODS)}"
+        )
     if ("models" in content) == ("slices" in content):
         raise ValueError("recipe in mergekit's format: give either models or slices")
     base = content.get("base_model")
     base = None if base is None else _source(base, "base_model")
     slices = _slices(content, base)
-    return Description(
-        method=str(method),
-        slices=_host_first(slices, base) if method == "slerp" else slices,
-        base=base if WEIGHT_METHODS[str(method)].base != "refused" else None,
-        given_host=base,
-        parameters=_parameters(content, "parameters"),
-        dtype=content.get("out_dtype") or content.get("dtype"),
-        tokenizer_source=content.get("tokenizer_source"),
-        compat=compat,
-        text=yaml.safe_dump(dict(content), sort_keys=False),
+    if method == "slerp":
+        slices = _host_first(slices, base)
+    models = [source.model for one in slices for source in one.sources]
+    host = models[0] if base is None else base
+    return WeightRecipe(
+        host=host.model_copy(
+            update={"dtype": _text(content, "out_dtype") or _text(content, "dtype")}
+        ),
+        donors=tuple(dict.fromkeys(one for one in models if one != host)),
+        base=None if WEIGHT_METHODS[str(method)].base == "refused" else base,
+        operator=str(method),
+        operator_args=_parameters(content, "parameters"),
+        slices=slices,
+        tokenizer_source=_text(content, "tokenizer_source"),
     )
 
 
@@ -57,19 +68,20 @@ def _slices(content: Mapping[str, Any], base: ModelSource | None) -> tuple[Slice
     if "models" in content:
         entries = _entries(content["models"], "models")
         sources = [_slice_source(entry, {"model", "parameters"}, "models") for entry in entries]
-        if content["merge_method"] == "slerp" and base not in [one.model for one in sources]:
-            sources.insert(0, SliceSource(base)) if base is not None else None
-        return (Slice(tuple(sources)),)
+        named = [one.model for one in sources]
+        if content["merge_method"] == "slerp" and base is not None and base not in named:
+            sources.insert(0, SliceSource(model=base))
+        return (Slice(sources=tuple(sources)),)
     slices = []
     for number, one in enumerate(_entries(content["slices"], "slices")):
         where = f"slices[{number}]"
         _refuse_unknown(one, {"sources", "parameters"}, where)
         keys = {"model", "layer_range", "parameters"}
-        sources = [
+        sources = tuple(
             _slice_source(entry, keys, f"{where}.sources")
             for entry in _entries(one.get("sources"), f"{where}.sources")
-        ]
-        slices.append(Slice(tuple(sources), _parameters(one, where)))
+        )
+        slices.append(Slice(sources=sources, parameters=_parameters(one, where)))
     return tuple(slices)
 
 
@@ -79,17 +91,17 @@ def _slice_source(entry: Mapping[str, Any], keys: set[str], where: str) -> Slice
     if "layer_range" in keys and not (
         isinstance(blocks, list) and len(blocks) == 2 and all(type(b) is int for b in blocks)
     ):
-        raise ValueError(f"{where}: layer_range={blocks!r} is no pair [first, last + 1]")
+        raise ValueError(f"{where}: layer_range={short(blocks)} is no pair [first, last + 1]")
     return SliceSource(
-        _source(entry.get("model"), where),
-        None if blocks is None else (blocks[0], blocks[1]),
-        _parameters(entry, where),
+        model=_source(entry.get("model"), where),
+        blocks=None if blocks is None else (blocks[0], blocks[1]),
+        parameters=_parameters(entry, where),
     )
 
 
 def _source(given: Any, where: str) -> ModelSource:
     if not isinstance(given, str) or not given:
-        raise ValueError(f"{where}: model={given!r} is no folder and no name")
+        raise ValueError(f"{where}: model={short(given)} is no folder and no name")
     if "+" in given and not Path(given).exists():
         raise ValueError(f"{where}: model={given!r}: an adapter after '+' is not supported")
     name, at, revision = given.partition("@")
@@ -107,23 +119,31 @@ def _host_first(slices: tuple[Slice, ...], base: ModelSource | None) -> tuple[Sl
         sources = sorted(one.sources, key=lambda source: source.model != base)
         if len(sources) != 2 or sources[0].model != base:
             raise ValueError("merge_method 'slerp' takes base_model and one other model")
-        ordered.append(Slice(tuple(sources), one.parameters))
+        ordered.append(Slice(sources=tuple(sources), parameters=one.parameters))
     return tuple(ordered)
 
 
 def _parameters(content: Mapping[str, Any], where: str) -> dict[str, Any]:
     given = content.get("parameters") or {}
     if not isinstance(given, dict):
-        raise ValueError(f"{where}: parameters={given!r} is no mapping")
+        raise ValueError(f"{where}: parameters={short(given)} is no mapping")
+    check_settings(given, where)
     return {key: value for key, value in given.items() if key not in IGNORED}
+
+
+def _text(content: Mapping[str, Any], key: str) -> str | None:
+    given = content.get(key)
+    if not isinstance(given, str | None):
+        raise ValueError(f"{key}={short(given)} is no text; give a name, such as {EXAMPLES[key]}")
+    return given
 
 
 def _entries(given: Any, where: str) -> list[Mapping[str, Any]]:
     if not isinstance(given, list) or not given:
-        raise ValueError(f"{where}={given!r} is no list of at least one entry")
+        raise ValueError(f"{where}={short(given)} is no list of at least one entry")
     for entry in given:
         if not isinstance(entry, dict):
-            raise ValueError(f"{where}: the entry {entry!r} is no mapping")
+            raise ValueError(f"{where}: the entry {short(entry)} is no mapping")
     return given
 
 
