@@ -154,7 +154,7 @@ def execute(
 def findings(tables: Tables, config: object = None) -> list[dict[str, object]]:
     """Rows of `summary.json`, one a seed. Keys: those that the package's docstring names."""
     rows = tables["summary"].to_dict("records")
-    return [{str(key): _plain(str(key), value) for key, value in row.items()} for row in rows]
+    return [{str(key): value for key, value in row.items()} for row in rows]
 
 
 def summary(tables: Tables, config: object = None) -> str:
