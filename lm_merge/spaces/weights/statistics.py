@@ -11,9 +11,12 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from lm_merge.models.completeness import check_complete
+from lm_merge.models.model_class import class_name, model_class
 from lm_merge.spaces.weights.checkpoint import Checkpoint
 
 Statistics = dict[str, Any]  # model's name -> open file of its statistics, one entry a tensor
+CAUSAL = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 Record = Callable[[Any, list[Tensor]], dict[str, Tensor]]
 
 
@@ -29,13 +32,13 @@ def record_statistics(
     Tokens are those of the tokenizer in tokenizer_folder. Raises ValueError if no statistic belongs to
     a tensor of the checkpoint.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
     tokens = [tokenizer(prompt, return_tensors="pt").input_ids for prompt in prompts]
     handles: Statistics = {}
     for number, model in enumerate(models):
-        native = AutoModelForCausalLM.from_pretrained(model.folder, dtype=torch.float32).eval()
+        native = whole_model(model)
         record: Record = grams if kind == "gram" else fishers
         found = {
             name: values.contiguous()
@@ -49,6 +52,24 @@ def record_statistics(
         save_file(found, path, metadata={"transposed": json.dumps(transposed)})
         handles[model.name] = safe_open(path, framework="pt")
     return handles
+
+
+def whole_model(model: Checkpoint) -> Any:
+    """The model in float32, by the class that its configuration names, with every weight from its files.
+
+    Raises ValueError where the class is not known or would begin with random weights.
+    """
+    kind = model_class(model.config)
+    if kind is None:
+        raise ValueError(
+            f"model {model.name!r}: transformers has no class {class_name(model.config)!r}, so no "
+            "statistics can be taken; use a method that needs no data"
+        )
+    native, account = kind.from_pretrained(
+        model.folder, dtype=torch.float32, output_loading_info=True
+    )
+    check_complete(account, model.name, kind.__name__)
+    return native.eval()
 
 
 def linear_layers(native: Any) -> dict[str, tuple[nn.Module, bool]]:
@@ -80,7 +101,7 @@ def grams(native: Any, tokens: Sequence[Tensor]) -> dict[str, Float[Tensor, "d_i
     try:
         with torch.no_grad():
             for ids in tokens:
-                native(ids, use_cache=False)
+                native(ids)
     finally:
         for handle in handles:
             handle.remove()
@@ -90,14 +111,30 @@ def grams(native: Any, tokens: Sequence[Tensor]) -> dict[str, Float[Tensor, "d_i
 def fishers(native: Any, tokens: Sequence[Tensor]) -> dict[str, Float[Tensor, "..."]]:
     """Diagonal of the empirical Fisher information, by the name of the parameter.
 
-    The mean over prompts of the squared gradient of the log-likelihood, in nats, of all its tokens.
+    Causal models: the mean over prompts of the squared gradient of the log-likelihood, in nats, of all
+    its tokens. Classifiers of texts: that of the label's log-probability, its mean over the labels by
+    the model's own probabilities. Raises ValueError for any other class.
     """
     sums = {name: torch.zeros_like(values) for name, values in native.named_parameters()}
     for ids in tokens:
-        native.zero_grad(set_to_none=True)
-        logits = native(ids, use_cache=False).logits[0, :-1]
-        nn.functional.cross_entropy(logits, ids[0, 1:], reduction="sum").backward()
-        for name, values in native.named_parameters():
-            if values.grad is not None:
-                sums[name] += values.grad.square() / len(tokens)
+        for loss, share in _losses(native, ids):
+            native.zero_grad(set_to_none=True)
+            loss.backward(retain_graph=True)
+            for name, values in native.named_parameters():
+                if values.grad is not None:
+                    sums[name] += share * values.grad.square() / len(tokens)
     return sums
+
+
+def _losses(native: Any, ids: Tensor) -> list[tuple[Tensor, float]]:
+    """Negative log-likelihoods of one text, in nats, and the share of each in the mean."""
+    kind = type(native).__name__
+    if kind.endswith("ForSequenceClassification"):
+        told = native(ids).logits[0].log_softmax(dim=-1)
+        return [(-one, float(one.detach().exp())) for one in told]
+    if native.config.is_encoder_decoder or not kind.endswith(CAUSAL):
+        raise ValueError(
+            f"fisher needs a causal language model or a classifier of texts, not {kind}; take regmean"
+        )
+    logits = native(ids, use_cache=False).logits[0, :-1]
+    return [(nn.functional.cross_entropy(logits, ids[0, 1:], reduction="sum"), 1.0)]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from families import random_lm, random_model
 from safetensors.torch import load_file
-from tokenizers import Tokenizer, models
+from tokenizers import Tokenizer, models, pre_tokenizers
 from torch.testing import assert_close
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
@@ -155,3 +155,21 @@ def test_a_vocabulary_of_another_order_is_not_the_same(tmp_path):
     fast(WORDS[::-1]).save_pretrained(tmp_path / "second")
     with pytest.raises(ValueError, match="differ in 90 tokens"):
         lm.merge_weights(recipe, tmp_path / "out")
+
+
+@pytest.mark.parametrize("operator", ["fisher", "regmean"])
+def test_statistics_of_a_classifier_are_of_its_own_head(operator, tmp_path):
+    recipe = classifiers(tmp_path, ["no", "yes"], ["no", "yes"])
+    words = Tokenizer(models.WordLevel({f"t{n}": n for n in range(97)}, unk_token="t0"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    for name in ("first", "second"):
+        PreTrainedTokenizerFast(tokenizer_object=words).save_pretrained(tmp_path / name)
+    recipe |= {"operator": operator, "alpha": None, "data": ["t5 t6 t7", "t8 t9 t10 t11"]}
+    merges = [held(lm.merge_weights(recipe, tmp_path / f"out{number}")) for number in range(2)]
+    head = "classifier.weight"
+    assert all(torch.equal(merges[0][name], merges[1][name]) for name in merges[0])
+    first, second = (held(tmp_path / name)[head] for name in ("first", "second"))
+    assert not torch.allclose(
+        merges[0][head], (first + second) / 2
+    )  # not the mean without statistics
+    assert f"{head}: no" not in card(tmp_path / "out0")
