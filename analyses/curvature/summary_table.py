@@ -113,7 +113,7 @@ def gap_rank_correlations(tokens: pd.DataFrame) -> pd.DataFrame:
     over: "blocks and alphas", means over tokens of each block at each alpha; "tokens", every token at
     every block and alpha; "tokens, block <the last that was measured>". Tokens without a bound are
     left out. In [-1, 1], NaN where one side is constant. The 95 % interval leaves out each text in
-    turn (jackknife); it is NaN for fewer than three texts. It is about other texts, not another pair.
+    turn (jackknife); it is NaN for a single text. It is about other texts, not another pair.
     """
     last = int(tokens["layer"].to_numpy().max())
     defined = tokens.loc[_defined(tokens)]

@@ -152,12 +152,12 @@ def jackknife_interval(
     """Interval of any smooth statistic from its values without each cluster (text, question) in turn.
 
     Student's t with C - 1 degrees of freedom and the jackknife's standard error. correlation: on the
-    scale of Fisher's z, and back, so that the ends lie in [-1, 1]. NaN where the value, or more than
-    none of `without_each`, is undefined, and for fewer than three clusters.
+    scale of Fisher's z, and back, so that the ends lie in [-1, 1]; NaN where one of them is 1 or -1. NaN
+    where the value, or one of `without_each`, is undefined, and for fewer than two clusters.
     Source: Efron and Tibshirani (1993), chapter 11.
     """
     n = len(without_each)
-    if n < 3 or not np.isfinite([value, *without_each]).all():
+    if n < 2 or not np.isfinite([value, *without_each]).all():
         return NAN_INTERVAL
     if correlation:
         if max(abs(value), float(np.abs(without_each).max())) >= 1:

@@ -67,7 +67,7 @@ def clustered_rank_correlation(
 ) -> tuple[float, float, float]:
     """Spearman's correlation over all values, low and high; values of one label (text) are a cluster.
 
-    The interval is the jackknife's over clusters, NaN for fewer than three.
+    The interval is the jackknife's over clusters, NaN for fewer than two.
     """
     without = [
         float(spearman(x[clusters != one], y[clusters != one])) for one in np.unique(clusters)

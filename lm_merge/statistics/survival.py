@@ -75,7 +75,7 @@ def restricted_mean(
     """Restricted mean survival time: the area under the Kaplan-Meier curve from 0 to the horizon.
 
     Without censoring before the horizon it is the mean of min(time, horizon). The interval is that of
-    the jackknife over items, NaN for fewer than three. One entry an item: average what several runs
+    the jackknife over items, NaN for fewer than two. One entry an item: average what several runs
     of one item gave before. NaN where the curve ends, censored, before the horizon: what lies behind
     its end is not known. Source: Irwin (1949); Royston and Parmar (2013).
     """

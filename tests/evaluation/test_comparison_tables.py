@@ -27,7 +27,6 @@ from lm_merge.evaluation.marking import (
 )
 from lm_merge.evaluation.pairing import judged_by
 from lm_merge.evaluation.replies import batch_seed, reply_in_batches
-from lm_merge.statistics.intervals import wilson_interval
 
 NAN = np.nan
 
@@ -63,7 +62,11 @@ def test_accuracy_by_category_and_overall():
         ("b", "Overall"): pytest.approx(1 / 3),
     }
     overall = value.loc[("a", "Overall")]
-    assert (overall.low, overall.high) == wilson_interval(3, 4)
+    # right answers to 3 of 4 questions: SE = sqrt(4/3 x (3 x .0625 + .5625)) / 4 = .25, so that the
+    # effective sample size is .1875 / .0625 = 3, and t = 3.1824 with 3 degrees of freedom
+    center, half = (0.75 + 3.1824**2 / 6), 3.1824 * (0.1875 / 3 + 3.1824**2 / 36) ** 0.5
+    ends = [(center + side * half) / (1 + 3.1824**2 / 3) for side in (-1, 1)]
+    assert (overall.low, overall.high) == pytest.approx(ends, abs=1e-4)
     assert overall.truncated_frac == 0.25
     assert value.loc[("b", "Overall")].n_unmarked == 1
     assert value.loc[("b", "Overall")].n == 3
