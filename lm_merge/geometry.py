@@ -42,7 +42,8 @@ def log_map(
     aside = x - along * point
     length = aside.norm(dim=-1, keepdim=True)
     turn = torch.atan2(length, along)
-    scale = torch.where(length > 0, turn / length, torch.where(along > 0, 1.0, torch.nan))
+    divisor = length.masked_fill(length == 0, 1.0)  # a NaN here would reach every gradient
+    scale = torch.where(length > 0, turn / divisor, torch.where(along > 0, 1.0, torch.nan))
     return scale.to(x.dtype) * aside
 
 

@@ -71,7 +71,7 @@ class ConfidenceGate:
         host_nats = _entropy_nats(self.host_readout, host)
         donor_nats = _entropy_nats(self.donor_readout, donor)
         total = host_nats + donor_nats
-        share = torch.where(total > 0, host_nats / total, 0.5)
+        share = torch.where(total > 0, host_nats / total.masked_fill(total == 0, 1.0), 0.5)
         return self.max_alpha * share
 
 

@@ -28,23 +28,28 @@ class LateBridge:
         if not _comes_with_adapter(type(native).__name__):
             _ = self.adapter  # a registered one, or an error
 
-    @cached_property
+    @property
     def cfg(self) -> Any:
         """TransformerLens's configuration of the model, as the bridge will have it."""
+        return self._described[0]
+
+    @property
+    def adapter(self) -> Any:
+        """Where the parts that TransformerLens names are in the native model."""
+        return self._described[1]
+
+    @cached_property
+    def _described(self) -> tuple[Any, Any]:
+        """Configuration and adapter; made together, since the adapter completes the configuration."""
+        from transformer_lens.factories.architecture_adapter_factory import (
+            ArchitectureAdapterFactory,
+        )
         from transformer_lens.model_bridge.sources import build_bridge_config_from_hf
 
         native = self._native
         config = copy.deepcopy(native.config)
-        return build_bridge_config_from_hf(config, type(native).__name__, self._name, native.dtype)
-
-    @cached_property
-    def adapter(self) -> Any:
-        """Where the parts that TransformerLens names are in the native model."""
-        from transformer_lens.factories.architecture_adapter_factory import (
-            ArchitectureAdapterFactory,
-        )
-
-        return ArchitectureAdapterFactory.select_architecture_adapter(self.cfg)
+        cfg = build_bridge_config_from_hf(config, type(native).__name__, self._name, native.dtype)
+        return cfg, ArchitectureAdapterFactory.select_architecture_adapter(cfg)
 
     @cached_property
     def bridge(self) -> Any:

@@ -15,6 +15,7 @@ from lm_merge import generation
 from lm_merge.models.bridging import LateBridge
 from lm_merge.models.forward_pass import token_positions
 from lm_merge.models.hooked_transformer import generate_ids
+from lm_merge.models.view_check import checked_view
 from lm_merge.recipes import Source
 from lm_merge.threads import fit_threads
 
@@ -54,6 +55,7 @@ class HookedLM:
         self.name = name
         self.source: Source = source or name
         self.in_memory_only = False
+        self._views_differ: str | None = None  # how, if they did when the hooked view was built
         fit_threads(sum(parameter.numel() for parameter in (native or hooked).parameters()))
 
     def __repr__(self) -> str:
@@ -67,7 +69,16 @@ class HookedLM:
         """The TransformerLens view."""
         if isinstance(self._hooked, LateBridge):
             self._hooked = self._hooked.bridge
+            assert self.native is not None  # a late bridge is built around one
+            self._views_differ = checked_view(self._hooked, self.native, self.name)
         return self._hooked
+
+    def require_equal_views(self, what: str) -> Any:
+        """The hooked view; ValueError where it gave other logits than the native one when built."""
+        hooked = self.hooked
+        if self._views_differ is not None:
+            raise ValueError(f"{what} reads the hooked view, and {self._views_differ}")
+        return hooked
 
     @property
     def merge_attached(self) -> Any:

@@ -17,6 +17,10 @@ from lm_merge.models.pair_config import (
 
 __all__ = ["Difference", "IncompatibleModels", "PairNotice", "check_pair", "check_vocabulary"]
 
+_GIVEN: dict[
+    str | tuple[str, type[Warning], int], int
+] = {}  # notices that were given already, for `warnings`
+
 
 class PairNotice(UserWarning):
     """A difference between two models that is no error but decides how the merge speaks."""
@@ -53,11 +57,9 @@ def _accepted(
 def _warned_speech(host: HookedLM, donor: HookedLM) -> list[str]:
     speech = _speech_notes(host, donor)
     if speech:
-        warnings.warn(
-            f"host {host.name!r} and donor {donor.name!r}: {'; '.join(speech)}",
-            PairNotice,
-            stacklevel=4,
-        )
+        text = f"host {host.name!r} and donor {donor.name!r}: {'; '.join(speech)}"
+        # no line of source is printed, and each sentence once a process
+        warnings.warn_explicit(text, PairNotice, "lm_merge", 0, registry=_GIVEN)
     return speech
 
 

@@ -110,7 +110,7 @@ class Tail:
 
     def norm(self, end: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """The final norm alone."""
-        return self._norm(end)
+        return self._norm(end.to(self.dtype))
 
     def readout(self, end: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_vocab"]:
         """Logits from resid_post of the last block, soft cap and scaling included."""
@@ -118,7 +118,7 @@ class Tail:
 
     def unembed(self, normed: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_vocab"]:
         """Logits from what the final norm gave, soft cap and scaling included."""
-        self._given.state = normed.reshape(1, -1, normed.shape[-1])
+        self._given.state = normed.to(self.dtype).reshape(1, -1, normed.shape[-1])
         logits = self._head(input_ids=None, use_cache=False).logits
         self._given.state = None
         return logits.reshape(*normed.shape[:-1], -1)
@@ -176,7 +176,8 @@ class RecordedPass:
             later: _repeated(self.calls[later], batch, n_variants)
             for later in range(layer + 1, self.tail.n_layers)
         }
-        end = self.tail.run_blocks(states.flatten(0, 1), calls, layer)
+        given = states.flatten(0, 1).to(self.tail.dtype)
+        end = self.tail.run_blocks(given, calls, layer)
         return end.unflatten(0, (n_variants, batch))
 
 

@@ -26,7 +26,7 @@ def keep_random(
     if density >= 1:
         return task_vector.clone()
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.rand(task_vector.shape, generator=generator)
+    drawn = torch.rand(task_vector.shape, generator=generator).to(task_vector.device)
     kept = task_vector.masked_fill(drawn >= density, 0.0)
     return _rescaled(kept, task_vector, density, rescale)
 
@@ -54,10 +54,11 @@ def keep_random_by_magnitude(
     n = task_vector.shape[-1]
     order = task_vector.abs().argsort(dim=-1, stable=True)
     rising = torch.linspace(-epsilon, epsilon, n) if n > 1 else torch.zeros(1)
-    chance = torch.empty(task_vector.shape)
+    rising = rising.to(task_vector.device)
+    chance = torch.empty(task_vector.shape, device=task_vector.device)
     chance.scatter_(-1, order, (density + rising).expand_as(chance))
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.rand(task_vector.shape, generator=generator)
+    drawn = torch.rand(task_vector.shape, generator=generator).to(task_vector.device)
     kept = task_vector.masked_fill(drawn >= chance, 0.0)
     return _rescaled(kept, task_vector, chance, rescale)
 

@@ -25,7 +25,7 @@ def largest(task_vector: Float[Tensor, " n"], count: int) -> Float[Tensor, " n"]
         return task_vector.clone()
     if count <= 0:
         return torch.zeros_like(task_vector)
-    ranked = task_vector.abs().numpy()
+    ranked = task_vector.detach().abs().cpu().numpy()
     ranked.partition(n - count)
     threshold = ranked[n - count]
     if threshold == 0:

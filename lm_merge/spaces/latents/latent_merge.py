@@ -222,8 +222,9 @@ class LatentMerge:
 
     def run_with_cache(self, tokens: Any, *arguments: Any, **keywords: Any) -> Any:
         """Logits and the host's activations, merged where merged: TransformerLens's run_with_cache."""
+        hooked = self.host.require_equal_views("run_with_cache of a merge")
         with self._runner.attach("hooked"):
-            return self.host.hooked.run_with_cache(tokens, *arguments, **keywords)
+            return hooked.run_with_cache(tokens, *arguments, **keywords)
 
     @contextmanager
     def recording(self) -> Iterator[AlphaRecord]:

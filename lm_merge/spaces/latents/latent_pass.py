@@ -64,6 +64,13 @@ class LatentPass:
                 merged = torch.where(mask.to(host.device).unsqueeze(-1), merged, host)
         return merged
 
+    def chosen(self, host: Tensor) -> Tensor | None:
+        """Tokens to merge, [batch, pos, 1]; None for all."""
+        if self.merged_at is None and self.real is None:
+            return None
+        ones = torch.ones(*host.shape[:-1], 1, dtype=torch.bool, device=host.device)
+        return self.select(torch.zeros_like(ones), ones)
+
     def note(self, layer: int, merged: Tensor) -> None:
         """Flag tokens whose merged state is not finite; stays on the device."""
         self.not_finite[layer] = ~torch.isfinite(merged).all(dim=-1)

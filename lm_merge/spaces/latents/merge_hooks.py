@@ -177,7 +177,8 @@ class MergeHooks:
         if callable(alpha) or alpha != 0:
             shares, states = taken.shares, taken.states
             values = current.open_gate(alpha, shares, host, states) if callable(alpha) else alpha
-            merged = self.merge_states(values, shares, host, states, taken.base)
+            chosen = current.chosen(host)
+            merged = self.merge_states(values, shares, host, states, taken.base, chosen)
             merged = current.select(host, merged)
             current.note(layer, merged)
             if self.record is not None:

@@ -36,13 +36,19 @@ class StateMerge:
         host: Tensor,
         donors: Sequence[Tensor],
         base: Tensor | None = None,
+        merged_at: Tensor | None = None,
     ) -> Tensor:
         """Merged state [batch, pos, d_model]; where alpha is 0 it is the host's own value.
 
         alpha: a number, or one a token [batch, pos, 1]; shares: the donors' parts of it.
+        merged_at [batch, pos, 1]: tokens whose result is used; None for all.
         """
         wide = torch.promote_types(host.dtype, torch.float32)
         states = torch.stack([state.to(host.device, wide) for state in (host, *donors)])
+        if isinstance(alpha, Tensor):
+            merged_at = alpha != 0 if merged_at is None else merged_at & (alpha != 0)
+        if merged_at is not None and torch.is_grad_enabled():
+            states = torch.where(merged_at, states, 1.0)  # else NaN from there reaches gradients
         run = partial(get_operator(self.operator), **self.operator_args)
         if base is not None:
             run = partial(run, base=base.to(host.device, wide))
