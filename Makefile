@@ -47,7 +47,7 @@ paper: $(STAMP) ## all experiments of the paper in one folder; another pair: REC
 notebooks: $(STAMP) ## run every notebook from top to bottom
 	$(BIN)/python -m pytest -o filterwarnings=default --nbmake notebooks
 
-bench: $(STAMP) ## speed and memory beside the alternatives; PEER=PATH/mergekit-yaml for its rows, too
+bench: $(STAMP) ## speed and memory next to the alternatives; PEER=PATH/mergekit-yaml for its rows, too
 	for name in decode operators assisted cka curvature layerwise; do \
 		$(BIN)/python -m benchmarks.$$name --export benchmarks/results || exit 1; \
 	done
@@ -55,9 +55,9 @@ bench: $(STAMP) ## speed and memory beside the alternatives; PEER=PATH/mergekit-
 		--n_prompt 512 --layers '[7]' --batches '[1]' --n_rounds 5
 	$(BIN)/python -m benchmarks.weights --export benchmarks/results $(if $(PEER),--peer $(PEER))
 
-docs: $(STAMP) ## the API reference from the docstrings, into build/docs
-	$(BIN)/python docs/reference.py build/docs
-	@echo "open build/docs/index.html"
+docs: $(STAMP) ## the guide and the API reference as one site with search, into build/docs
+	$(BIN)/zensical build --strict
+	@echo "read it with search at http://localhost:8000: $(BIN)/python -m http.server -d build/docs"
 
 clean: ## delete caches and build products; .venv and runs stay
 	rm -rf build dist *.egg-info .coverage .pytest_cache .ruff_cache

@@ -1,4 +1,4 @@
-"""The code in the README runs, and does what is said of it."""
+"""The code of the README and of the guide's page about extending runs and gives what is promised."""
 
 import re
 from pathlib import Path
@@ -12,8 +12,9 @@ import lm_merge as lm
 from lm_merge.operators import OPERATORS
 from lm_merge.spaces.composed import Composed
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-# what the files that the examples stand in for import
+PROJECT = Path(__file__).parents[1]
+README, EXTENDING = PROJECT / "README.md", PROJECT / "docs" / "extending.md"
+# imports of the modules that would contain the examples
 IMPORTS = """
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -32,9 +33,10 @@ from lm_merge.spaces.compose import compose_latents
 """
 
 
-def example(word: str) -> dict[str, Any]:
-    """The names that the README's one block of Python with this word defines."""
-    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+def example(word: str, page: Path = EXTENDING) -> dict[str, Any]:
+    """The names that the page's one block of Python with this word defines."""
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     (code,) = [block for block in blocks if word in block]
     names: dict[str, Any] = {"__name__": "readme"}
     exec(IMPORTS + code, names)
@@ -43,7 +45,7 @@ def example(word: str) -> dict[str, Any]:
 
 def test_the_first_example_runs_and_its_recipe_gives_the_merge_back(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    names = example("lm.LatentMerge(host, donor")
+    names = example("lm.LatentMerge(host, donor", README)
     assert repr(lm.compose("merge.yaml")) == repr(names["merge"])
 
 
@@ -53,7 +55,7 @@ def test_an_operator_of_ones_own_merges(monkeypatch, tiny_instruct, tiny_thinker
     assert merge.generate("What is the capital of Norway?", chat=True) == "Oslo"
 
 
-def test_a_space_of_ones_own_speaks(tiny_instruct, tiny_thinker):
+def test_a_space_of_ones_own_generates(tiny_instruct, tiny_thinker):
     recipe = lm.Recipe(
         space="logits", host="tiny-instruct", donors=("tiny-thinker",), operator="soft", alpha=0.25
     )
@@ -64,8 +66,8 @@ def test_a_space_of_ones_own_speaks(tiny_instruct, tiny_thinker):
     with torch.no_grad():
         expected = tiny_instruct(tokens.input_ids) - 0.25 * tiny_thinker(tokens.input_ids)
         assert_close(contrast(tokens.input_ids, tokens.attention_mask), expected)
-    said = contrast.generate(["What is the capital of Norway?", "12+34 = ?"], chat=True)
-    assert said[0] == "Oslo"
+    texts = contrast.generate(["What is the capital of Norway?", "12+34 = ?"], chat=True)
+    assert texts[0] == "Oslo"
 
 
 def test_an_analysis_of_ones_own_measures():

@@ -1,35 +1,27 @@
-"""The API reference from the docstrings: `python docs/reference.py build/docs`; needs the extra docs.
+"""Docstrings of ours as Markdown for the API reference: an extension of griffe, named in mkdocs.yml.
 
 Formulas become MathML, so that the pages need no network.
 """
 
-import importlib
 import re
-import sys
-from pathlib import Path
+from typing import Any
 
-import pdoc
-import pdoc.render
+from griffe import Extension, Object
 from latex2mathml.converter import convert
 
-PACKAGES = (
-    "lm_merge",  # with the modules in its __all__: metrics, evaluation
-    "lm_merge.coefficients",
-    "lm_merge.generation",
-    "lm_merge.models",
-    "lm_merge.operators",
-    "lm_merge.recipes",
-    "lm_merge.runs.record",
-    "lm_merge.spaces",
-    "lm_merge.runs",
-    "analyses",
-    "figures",
-)
 ARGUMENT = re.compile(
     r"^(\*{0,2}[a-z]\w*(?:, \*{0,2}\w+)*|\w+=\S+): (?=\S)"
 )  # "host, donors: models ..."
 FORMULA = re.compile(r"\$([^$]+)\$")
 EXAMPLE = re.compile(r"^ *>>> ", flags=re.MULTILINE)
+
+
+class Docstrings(Extension):
+    """Rewrites each docstring when griffe has read the object."""
+
+    def on_object(self, *, obj: Object, **_: Any) -> None:
+        if obj.docstring is not None:
+            obj.docstring.value = to_markdown(obj.docstring.value)
 
 
 def to_markdown(docstring: str) -> str:
@@ -78,19 +70,3 @@ def mathml(formula: str) -> str:
     if unknown:
         raise ValueError(f"formula {formula!r}: {unknown[0]} is unknown to latex2mathml")
     return found
-
-
-def build(folder: Path) -> None:
-    """Write the pages."""
-    for package in PACKAGES:  # names that are imported when first used
-        module = importlib.import_module(package)
-        for name in getattr(module, "__all__", ()):
-            getattr(module, name)
-    theme = Path(__file__).parent / "theme"
-    pdoc.render.configure(docformat="markdown", footer_text="lm_merge", template_directory=theme)
-    pdoc.render.env.filters["to_markdown"] = to_markdown
-    pdoc.pdoc(*PACKAGES, output_directory=folder)
-
-
-if __name__ == "__main__":
-    build(Path(sys.argv[1]))
