@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from lm_merge.decomposition.masked import Target
+from lm_merge.decomposition.targets.language import language_target
 from lm_merge.decomposition.targets.settings import TargetSettings
 from lm_merge.decomposition.targets.trained import toy_target
+from lm_merge.decomposition.targets.update import language_update
 
 
 def build_target(
@@ -25,6 +27,8 @@ def build_target(
 
 
 BUILDERS: dict[str, Callable[..., Target]] = {
+    "language": language_target,
     "resid_mlp": toy_target,
     "tms": toy_target,
+    "update": language_update,
 }
