@@ -1,0 +1,89 @@
+"""Merging fine-tuned models component by component.
+
+W0 + scale * sum over updates k and components c of lambda_kc u_kc v_kc^T. A component counts by its
+mean importance on its own task's data.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lm_merge.decomposition.components import Factors
+from lm_merge.decomposition.decomposition import Seen
+
+
+@dataclass(frozen=True)
+class WeightedComponents:
+    """One update's components of one layer, each with its weight."""
+
+    U: Float[Tensor, "d_out n_components"]
+    V: Float[Tensor, "n_components d_in"]
+    weights: Float[Tensor, " n_components"]
+
+    def update(self) -> Float[Tensor, "d_out d_in"]:
+        """The weighted sum of the components."""
+        return (self.U * self.weights) @ self.V
+
+
+@torch.no_grad()
+def weighted_components(
+    seen: Seen,
+    *,
+    place: int = 0,
+    by: Literal["largest", "mean"] = "largest",
+    threshold: float | None = None,
+) -> dict[str, WeightedComponents]:
+    """Components of every untied layer, weighted by importance on the examples seen, in [0, 1].
+
+    by: "largest": a component that a rare example needs wholly is kept wholly; "mean": over examples.
+    A shared weight counts by the larger of its two places. threshold: weights at or above it become 1,
+    others 0. place: which of the decomposition's seeds.
+    """
+    weighted = {}
+    for name, one in seen.factors.items():
+        if one.layer.tied_to is not None:
+            continue
+        places = [name, *(n for n, f in seen.factors.items() if f.layer.tied_to == name)]
+        counts = seen.batch.weights[place]
+        of_places = [_weights(seen.importances[layer][place], counts, by) for layer in places]
+        weights = torch.stack(of_places).max(dim=0).values
+        if threshold is not None:
+            weights = (weights >= threshold).to(weights)
+        weighted[name] = WeightedComponents(one.U[place], one.V[place], weights)
+    return weighted
+
+
+def _weights(g: Tensor, counts: Tensor, by: str) -> Float[Tensor, " n_components"]:
+    if by == "largest":
+        return g[counts > 0].max(dim=0).values
+    return (g * counts.unsqueeze(-1)).sum(dim=0) / counts.sum()
+
+
+def conflicts(
+    one: Factors, other: Factors, together: Float[Tensor, "n_one n_other"], place: int = 0
+) -> Float[Tensor, "n_one n_other"]:
+    """(u . u') (v . v') times how often both matter at once.
+
+    together: mean of g g' over pooled data.
+    """
+    left = one.U[place].T @ other.U[place]
+    return left * (one.V[place] @ other.V[place].T) * together
+
+
+def merge_by_components(
+    bases: Mapping[str, Tensor],
+    updates: Sequence[Mapping[str, WeightedComponents]],
+    scale: float = 1.0,
+) -> dict[str, Tensor]:
+    """Weights of the merge by layer. Raises ValueError where the updates have other layers."""
+    for one in updates:
+        if set(one) != set(bases):
+            raise ValueError(f"layers differ: {sorted(set(one) ^ set(bases))}")
+    return {
+        name: base + scale * torch.stack([one[name].update() for one in updates]).sum(dim=0)
+        for name, base in bases.items()
+    }
