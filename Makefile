@@ -9,7 +9,7 @@ comma := ,
 STAMP := .venv/.installed-$(subst $(comma),-,$(EXTRAS))
 TL3 := .venv-tl3
 TL3_PINS := transformer-lens==3.9.0 better-abc==0.0.3
-TL3_TESTS := tests/metrics tests/models tests/operators tests/spaces tests/test_recipe.py
+TL3_TESTS := tests/metrics tests/models tests/operators tests/spaces tests/recipes
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-tl3 check fix coverage paper notebooks bench docs clean

@@ -1,6 +1,7 @@
 """A module imports only what stands above it in the tree, or its own package."""
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
@@ -99,6 +100,12 @@ def violations(root: Path) -> list[str]:
 def test_imports_point_up_the_tree():
     found = violations(PROJECT)
     assert not found, "\n" + "\n".join(found)
+
+
+def test_test_files_have_different_names():
+    """pytest imports each by its bare name, and collects only one of two that share it."""
+    names = Counter(path.name for path in (PROJECT / "tests").rglob("test_*.py"))
+    assert not [name for name, count in names.items() if count > 1]
 
 
 def test_the_check_sees_the_project():
