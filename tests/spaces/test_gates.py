@@ -132,7 +132,7 @@ def test_donors_may_have_parts_in_different_blocks_and_stop_at_their_own_last(ho
     merge = lm.LatentMerge(
         host, [other, donor], operator="lerp", layers=[1, 2, 3], alpha=0.4, donor_weights=parts
     )
-    assert [stream.layers for stream in merge._runner._streams] == [[1, 2, 3], [3]]
+    assert [stream.layers for stream in merge._runner._donors._donors] == [[1, 2, 3], [3]]
     swapped = {layer: weights[::-1] for layer, weights in parts.items()}
     same = lm.LatentMerge(
         host, [donor, other], operator="lerp", layers=[1, 2, 3], alpha=0.4, donor_weights=swapped
@@ -145,7 +145,7 @@ def test_donors_may_have_parts_in_different_blocks_and_stop_at_their_own_last(ho
     h, d = (record_resid_post(m, tokens, torch.ones_like(tokens))[1] for m in (host, donor))
     _, cache = merge.run_with_cache(tokens)
     assert_close(cache["resid_post", 1], 0.6 * h + 0.4 * d, atol=1e-4, rtol=1e-4)
-    assert len(merge._runner._streams[1]._blocks) == 2  # no block above its last
+    assert len(merge._runner._donors._donors[1]._blocks) == 2  # no block above its last
     assert lm.Recipe.load(merge.recipe.model_dump()) == merge.recipe
     for bad, message in (
         ({1: [1.0, 1.0]}, "give them for each merged block"),
