@@ -69,25 +69,25 @@ def ways(config: LayerwiseConfig) -> dict[str, Callable[[], Scores]]:
 
     def reused() -> Scores:
         passed = grid.run(tokens, mask)
-        spoken = NextTokens(passed, texts)
+        outputs = NextTokens(passed, texts)
         return {
-            cell: spoken.of_merge(end)
+            cell: outputs.of_merge(end)
             for part, ends in passed.ends()
             for cell, end in zip(part, ends, strict=True)
         }
 
     def one_by_one() -> Scores:
-        def spoken(logits: torch.Tensor) -> torch.Tensor:
+        def outputs(logits: torch.Tensor) -> torch.Tensor:
             return logits[texts.predicts].log_softmax(dim=-1)
 
         natives: dict[str, Any] = {"host": host.native, "donor": donor.native}
         parents = {
-            name: spoken(native(tokens, attention_mask=mask, use_cache=False).logits)
+            name: outputs(native(tokens, attention_mask=mask, use_cache=False).logits)
             for name, native in natives.items()
         }
         targets = tokens[:, 1:].flatten()
         return {
-            cell: next_token_scores(spoken(merge(tokens, mask)), parents, targets)
+            cell: next_token_scores(outputs(merge(tokens, mask)), parents, targets)
             for cell, merge in merges.items()
         }
 

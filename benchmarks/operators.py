@@ -1,4 +1,4 @@
-"""What a merge operator costs beside the step it sits in: `python -m benchmarks.operators`.
+"""What a merge operator costs relative to the step that contains it: `python -m benchmarks.operators`.
 
 One token, batch 1, at the width of a 7B model. A whole such step does not fit small machines, so one
 block is timed and multiplied by the number of blocks; the unembedding is left out, which only makes

@@ -1,4 +1,4 @@
-"""Where the donor spoke: alpha of every token of a text, at each merged block."""
+"""Weight of the donor: alpha of every token of a text, at each merged block."""
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -47,6 +47,6 @@ def plot_gate_by_token(table: pd.DataFrame) -> go.Figure:
     )
     figure.update_yaxes(title_text="merged block", showgrid=False)
     subtitle = f"n = {len(tokens)} tokens · alpha: the donors' weight, 0 host to 1 donor"
-    apply_template(figure, title="Where the donor spoke", subtitle=subtitle)
+    apply_template(figure, title="Weight of the donor at each token", subtitle=subtitle)
     height = N_PIXELS_AROUND + N_PIXELS_PER_BLOCK * len(layers)
     return figure.update_layout(height=height)

@@ -10,7 +10,7 @@ from figures.template import SEQUENTIAL_SCALE, apply_template
 COLUMNS = ("judge", "other", "value", "low", "high", "n", "kappa")
 _LONGEST_NAME = 30
 _DARK_FROM = 0.6  # of the scale: white letters from here on
-_CELL, _NAMES = 84, 230  # pixels: a cell, room for names beside and below
+_CELL, _NAMES = 84, 230  # pixels: a cell, room for names at the left and below
 
 
 def plot_judge_agreement(table: pd.DataFrame) -> go.Figure:

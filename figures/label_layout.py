@@ -39,8 +39,8 @@ def _gap(one: LabelBox, other: LabelBox) -> float:
 
 def _overlap(places: Sequence[LabelBox], first: int, second: int) -> bool:
     one, other = places[first], places[second]
-    beside = abs(one.x - other.x) < (one.width + other.width) / 2
-    return beside and _gap(one, other) < 0
+    overlapping = abs(one.x - other.x) < (one.width + other.width) / 2
+    return overlapping and _gap(one, other) < 0
 
 
 def _push_apart(places: list[LabelBox], first: int, second: int) -> None:

@@ -94,7 +94,7 @@ def _line(points: pd.DataFrame, *, shift: float) -> go.Scatter:
 
 
 def _level(points: pd.DataFrame, *, start: float, end: float) -> go.Scatter:
-    """A level line from the first block to a little beyond the last one, where its bar stands."""
+    """A level line from the first block to a little beyond the last one, where its bar is drawn."""
     (point,) = points.to_dict("records")
     bars = interval_bars(points)
     bars |= {side: [0.0, *bars[side]] for side in ("array", "arrayminus")}

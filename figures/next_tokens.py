@@ -15,7 +15,7 @@ PIXELS_PER_CANDIDATE, PIXELS_AROUND = 40, 270
 def plot_next_tokens(table: pd.DataFrame) -> go.Figure:
     """Bars of next-token probabilities of each system; the slider moves through the text.
 
-    Reads `position`, `token` (that stands at the position), `system`, `candidate` (a token that may
+    Reads `position`, `token` (at that position), `system`, `candidate` (a token that may
     follow) and `probability` in [0, 1]; one row a position, system and candidate.
     """
     require_columns(table, COLUMNS)

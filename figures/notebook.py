@@ -9,7 +9,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 
 
 def use_in_notebooks() -> str:
-    """Show figures interactively and, where a browser can draw one, as a picture beside it.
+    """Show figures interactively and, where a browser can draw one, as a picture next to it.
 
     The picture is what a code host shows of a committed notebook. Nothing is fetched: JupyterLab,
     Notebook 7 and VS Code bring plotly.js with them. Sets plotly's default renderer and returns it.

@@ -1,4 +1,4 @@
-"""A figure as it stands on paper: laid out for a width in inches, with letters that can be read."""
+"""A figure in print: laid out for a width in inches, with letters that can be read."""
 
 import warnings
 from textwrap import wrap

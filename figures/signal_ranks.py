@@ -1,4 +1,4 @@
-"""How well cheap signals rank the merges of a grid, beside what was then measured."""
+"""How well cheap signals rank the merges of a grid by what was then measured."""
 
 import pandas as pd
 import plotly.graph_objects as go

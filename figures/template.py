@@ -101,7 +101,7 @@ def level_colors(
 ) -> dict:
     """Colours for ordered levels (alphas, blocks), light to dark in increasing order.
 
-    Levels are spaced by rank, so that close ones can be told apart, or by value, which is what a
+    Levels are spaced by rank, so that close ones can be distinguished, or by value, which is what a
     colour bar shows. One level alone gets the middle of the scale.
     """
     ordered = sorted(set(levels))

@@ -16,7 +16,7 @@ LEFT, RIGHT = (
 
 
 def plot_tightness(table: pd.DataFrame, alpha: float | None = None) -> go.Figure:
-    """Share of tokens by gap / bound, the last block beside the earlier ones; 1: the bound is reached.
+    """Share of tokens by gap / bound, the last block next to the earlier ones; 1: the bound is reached.
 
     Reads `layer`, `alpha`, `gap_nats`, `bound_nats` and `float_error_nats`, at one `alpha` (None: the
     middle one). Negative: the merge's loss lies below the line between both ends'. The first bin holds

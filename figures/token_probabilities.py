@@ -54,7 +54,7 @@ def plot_token_probabilities(table: pd.DataFrame) -> go.Figure:
         note += f"{block} (0: convex)"
     apply_template(
         figure,
-        title="What each model expected",
+        title="Token probabilities by model",
         subtitle=f"n = {len(tokens)} tokens of one text · above: probability of the token that came"
         + note,
     )

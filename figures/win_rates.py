@@ -13,7 +13,7 @@ COLUMNS = (
     "system", "opponent", "category", "judge", "win_rate", "low", "high", "win_frac",
     "tie_frac", "loss_frac", "n", "worst_half_width", "judge_accuracy_pct",
 )  # fmt: skip
-# blue, grey and hatched: told apart with any colour vision, and in a grey print
+# blue, grey and hatched: distinct with any colour vision, and in a grey print
 MARKERS = {
     "won": {"color": BLUE},
     "tied": {"color": "#DADCE0"},

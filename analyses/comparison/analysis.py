@@ -33,7 +33,7 @@ def run(
 ) -> Tables:
     """Tables "answers", "accuracy", "win_rates", "strengths", and "judgments" of a judge.
 
-    With a record, the answers of every system and seed become runs of their own beside it. since:
+    With a record, the answers of every system and seed become runs of their own next to it. since:
     answers and judgments from before it are not taken over; None: all are.
     """
     questions = questions_by_seed(config)
@@ -117,7 +117,7 @@ def summary(tables: Tables, config: object = None) -> str:
 
 
 def _sentence(row: pd.Series) -> str:
-    """Who is ahead, if both the paired interval and McNemar's test tell the two apart."""
+    """Who is ahead, if both the paired interval and McNemar's test separate the two."""
     low, high = 100 * row.difference_low, 100 * row.difference_high
     calibration = ""
     if not pd.isna(row.judge_accuracy_pct):
@@ -128,7 +128,7 @@ def _sentence(row: pd.Series) -> str:
     elif high < 0 and by_both:
         verdict = "loses to"
     else:
-        verdict = "cannot be told from"
+        verdict = "does not clearly differ from"
     by_interval = low > 0 or high < 0
     disagree = not pd.isna(row.mcnemar_p) and by_interval != (row.mcnemar_p < SIGNIFICANT)
     apart = " (interval and test disagree)" if disagree else ""

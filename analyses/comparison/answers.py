@@ -68,7 +68,7 @@ def all_answers(
     since: datetime | None,
     quiet: bool,
 ) -> pd.DataFrame:
-    """One row a system, seed and question; a system is loaded once, and only if it has yet to speak.
+    """One row a system, seed and question; a system is loaded once, and only if answers are missing.
 
     since: as in `answers_of`.
     """

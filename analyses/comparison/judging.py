@@ -24,7 +24,7 @@ class Judging:
 
     @property
     def name(self) -> str:
-        """As it stands beside its win rates."""
+        """The judge's name as it appears next to its win rates."""
         return self.judge.name
 
     def judge_answers(self, paired: pd.DataFrame) -> pd.DataFrame:

@@ -161,7 +161,7 @@ def summary(tables: Tables, config: LayerwiseConfig) -> str:
 
 
 def own_rows(table: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
-    """The rows of the recipe's merge as it stands."""
+    """The rows of the recipe's merge, unchanged."""
     alpha, blocks = own_alpha(recipe), tuple(recipe.layers or ())
     at_block = table.layer == blocks[0] if len(blocks) == 1 else table.layer.isna()
     at_alpha = table.alpha.isna() if alpha is None else table.alpha == alpha

@@ -90,7 +90,7 @@ def grid_tables(config: ReportConfig, n_layers: int, *, quiet: bool) -> Tables:
 def ask_all(
     merge: LatentMerge, questions: list[Question], alphas: Sequence[float], *, quiet: bool
 ) -> dict[str, Sequence[Answer]]:
-    """Answers of host, donors, and the merge as it stands and at each alpha, by system name."""
+    """Answers of host, donors, and the recipe's merge, unchanged and at each alpha, by system name."""
     parents = {f"host {merge.host.name}": merge.host}
     parents |= {f"donor {donor.name}": donor for donor in merge.donors}
     answers: dict[str, Sequence[Answer]] = {}

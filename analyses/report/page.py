@@ -62,7 +62,7 @@ SIGNALS_TEXT = (
     "merged and host's stream; arc_rad: the angle between them; head_mismatch: KL(donor || what the "
     "host's later blocks and head make of the donor's stream); kl_prompt: KL(merge || host) on the "
     "prompts; bound: the most that KL(host || merge) can be for lerp, by its curvature along the way, "
-    "and chord the straight part of it. layer and alpha stand beside them for comparison."
+    "and chord the straight part of it. layer and alpha are listed for comparison."
 )
 CURVATURE_TEXT = (
     "How far the loss of a merged token can rise above the line between host and donor, and does. K_g "

@@ -30,7 +30,7 @@ class Placement(BaseModel):
 
 
 class MeasuredRecipe(Placement):
-    """A recipe, which is measured as it stands; options of an analysis only add to it."""
+    """A recipe, which is measured unchanged; options of an analysis only add to it."""
 
     recipe: Recipe = Field(
         default=BUNDLED_PAIR,

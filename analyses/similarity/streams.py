@@ -66,7 +66,7 @@ class StreamComparison:
 
 
 def merged_name(alpha: float) -> str:
-    """Name of the merged stream at an alpha; NaN stands for a recipe that has no single one."""
+    """Name of the merged stream at an alpha; NaN for a recipe that has no single one."""
     return "merged" if math.isnan(alpha) else f"merged {alpha:g}"
 
 

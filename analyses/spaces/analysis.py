@@ -36,7 +36,7 @@ def run(config: SpacesConfig, record: Run | None = None, *, quiet: bool = True) 
 
 
 def direction_table(table: pd.DataFrame, alpha: float) -> pd.DataFrame:
-    """Latents less weights at the last block, one row an operator and metric, beside the published.
+    """Latents less weights at the last block, one row an operator and metric, next to the published.
 
     Columns operator, metric, latents, weights, difference, low and high (95 % interval of the
     difference), published_latents and published_weights (7B pair), direction: "as published" where

@@ -62,7 +62,7 @@ class SpacesConfig(MeasuredRecipe, PromptOptions):
         )
 
     def recipes(self) -> list[Recipe]:
-        """One recipe for every space and operator; the given one as it stands."""
+        """One recipe for every space and operator; the given one unchanged."""
         own, alpha = self.recipe, own_alpha(self.recipe)
         models = {"host": own.host, "donors": own.donors, "donor_weights": own.donor_weights}
         one_alpha = {"alpha": self.shown_alpha if alpha is None else alpha}

@@ -49,7 +49,7 @@ def token_tables(merge: LatentMerge, text: Tensor, n_prompt: int, *, top_k: int)
     "tokens": position, token (the one that follows), system, probability of that token (NaN for an id
     without a token), entropy_nats, kl_nats (of the merge's distribution from the system's; 0 for the
     merge). Distributions are over the tokens alone, without padding rows of the unembedding.
-    "next_tokens": position, token (that stands there), system, candidate, probability, for the
+    "next_tokens": position, token (at that position), system, candidate, probability, for the
     `top_k` likeliest of each system. "gate": alpha of each token at each merged block.
     """
     host, donor = merge.host, merge.donors[0]

@@ -1,8 +1,8 @@
-"""Gates: an alpha for every token, from what host and donor are about to say there.
+"""Gates: an alpha for every token, from the states of host and donor at that token.
 
 A gate is any callable of the host's and the donor's state [batch, pos, d_model] (the donors' mean,
 where there are several) that gives alpha [batch, pos, 1]. One that names a parameter `generated`
-is also told each token's place in the generated text, [batch, pos]: 0 for the last prompt token,
+also receives each token's place in the generated text, [batch, pos]: 0 for the last prompt token,
 whose state decides the first new one; below 0 in the prompt.
 """
 

@@ -38,7 +38,7 @@ class Rule:
 
     @property
     def words(self) -> str:
-        """The rule's condition as it stands in a recipe."""
+        """The rule's condition as a recipe writes it."""
         conditions = {"filter": self.filter, "pattern": self.pattern}
         given = [f"{key}: {value}" for key, value in conditions.items() if value is not None]
         return "{" + ", ".join(given) + "}"

@@ -20,7 +20,7 @@ class Layer:
 
     weight: what is decomposed. fixed: a map that is always added and never decomposed (the base of a
     fine-tuning update). bias: is copied. tied_to: name of a layer that has the transposed weight; both
-    then share one U and V. embedding: the input is a token id, which stands for a one-hot vector.
+    then share one U and V. embedding: the input is a token id, that is, a one-hot vector.
     """
 
     name: str

@@ -18,7 +18,7 @@ class Step:
     """What a penalty reads.
 
     factors: U and V by layer. importances: of masks (lower leaky), upper: of the penalty (upper leaky),
-    both [seeds, rows, n_components] by layer. weights: examples that a row stands for.
+    both [seeds, rows, n_components] by layer. weights: examples that a row represents.
     progress: share of the training that is done, in [0, 1].
     """
 

@@ -17,7 +17,7 @@ Apply = Callable[[str, Tensor], Tensor]  # (name of a layer, its input) -> its o
 class Batch(Protocol):
     """Inputs of a target for all seeds.
 
-    weights: how many examples each row stands for, [seeds, rows]; 0 for padding. n_rows: rows of each
+    weights: how many examples each row represents, [seeds, rows]; 0 for padding. n_rows: rows of each
     seed that are not padding.
     """
 

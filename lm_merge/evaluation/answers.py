@@ -1,4 +1,4 @@
-"""Final answers in free text: which form a question asks for, where the answer stands, its equal.
+"""Final answers in free text: which form a question asks for, where the answer is, what equals it.
 
 A question says how its answer is to be written (a letter five times over, a box, bold, three digits).
 `answer_form` reads that off the question, `extract_answer` finds the last such answer in a text, and

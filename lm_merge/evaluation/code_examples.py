@@ -67,7 +67,7 @@ def public_examples(question: str) -> Examples | None:
     """The examples in a programming question's text; None where none can be read.
 
     Blank lines of sample inputs are dropped, since some sources double every line break; a sample
-    output ends at its first blank line, after which the explanation stands.
+    output ends at its first blank line, which the explanation follows.
     """
     stdin = [
         (_without_blank_lines(match["given"]), match["wanted"])

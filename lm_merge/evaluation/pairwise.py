@@ -55,7 +55,7 @@ def decided_only_rate(first: Float[ndarray, " pairs"], second: Float[ndarray, " 
     """The published estimator: mean over the two orders of wins / (wins + losses), in [0, 1].
 
     It drops ties and missing verdicts, and it does not ask whether the two orders agree, so a judge
-    that always names the first answer gets 1/2 here whatever the systems do. Shown beside the other
+    that always names the first answer gets 1/2 here whatever the systems do. Shown next to the other
     rates for comparison only. NaN where an order has no decided verdict.
     """
     _check(first, second)

@@ -40,10 +40,10 @@ def ask(model: CanGenerate, questions: Sequence[Question], *, batch_size: int = 
     (8, True)
     """
 
-    def speak(prompts: list[str]) -> list[str]:
+    def reply(prompts: list[str]) -> list[str]:
         return model.generate(prompts, chat=True, max_new_tokens=MAX_NEW_TOKENS, do_sample=False)
 
-    return answer_questions(speak, questions, batch_size=batch_size)
+    return answer_questions(reply, questions, batch_size=batch_size)
 
 
 def accuracy_table(answers: dict[str, Sequence[Answer]]) -> pd.DataFrame:

@@ -18,9 +18,9 @@ Pair = tuple[str, str]
 class CKAEstimate:
     """Debiased linear CKA: at most 1, about 0 for independent rows (may fall below).
 
-    standard_error: by leaving out, in turn, the groups that one update completed. Their first rows may
-    be left over from the update before, fewer than a group and 4, so that only a text at such a seam
-    has tokens on both sides; NaN for fewer than two such parts (n_parts).
+    standard_error: delete-one jackknife over updates. Leftover rows, fewer than a group and 4, carry
+    into the next update, so a text may straddle two groups. NaN for fewer than two updates that
+    completed a group (n_parts).
     """
 
     value: float

@@ -16,7 +16,7 @@ from lm_merge.recipes import Source, as_source
 class MergeBudget:
     """Memory in bytes, and least cost of a merged token in units of one model's.
 
-    Donors, here: every model that runs beside the host, an ancestor too.
+    Donors, here: every model that runs next to the host, an ancestor too.
     host_weights_bytes, donor_weights_bytes: all parameters, tied ones once, and once for each source,
         since models of one name, revision and dtype are loaded once.
     host_cache_bytes, donor_cache_bytes: keys and values of every token in the batch; a donor keeps
@@ -125,7 +125,7 @@ def _called(source: Source | PretrainedConfig) -> str:
 def _is_among(
     source: Source | PretrainedConfig, others: Sequence[Source | PretrainedConfig]
 ) -> bool:
-    """Whether a name stands for a model that is loaded anyway; a configuration never does."""
+    """Whether a name is that of a model that is loaded anyway; a configuration never does."""
     named = [as_source(one) for one in others if not isinstance(one, PretrainedConfig)]
     return not isinstance(source, PretrainedConfig) and as_source(source) in named
 

@@ -31,7 +31,7 @@ class HookedLM:
     HookedTransformer was given.
     tokenizer: None for a model that came without tokenizer files.
     source: what `load` was given, for recipes; the name where the model came from memory.
-    in_memory_only: whether no source brings this model back, since it was merged here and not kept.
+    in_memory_only: True if this model exists only in memory and cannot be reloaded.
 
     >>> import lm_merge as lm
     >>> model = lm.load("tiny-instruct")
@@ -213,7 +213,7 @@ class HookedLM:
 
     @contextmanager
     def hooks(self) -> Iterator["HookedLM"]:
-        """The model as it is; stands beside `hooks` of a merge, so that code for merges takes it too."""
+        """The model unchanged: what `hooks` is for a merge, so that code for merges takes a model."""
         yield self
 
     def __call__(

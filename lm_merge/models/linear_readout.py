@@ -17,7 +17,7 @@ TOLERANCE = 1e-3  # relative, of what the two forms may differ by; bfloat16 head
 class LinearReadout:
     """logits = scale * unembedding^T (gain * sqrt(d_model) x / |x|) and constants.
 
-    centred: x stands for x less its mean (LayerNorm). unembedding: the model's own, not a copy.
+    centred: x is taken less its mean (LayerNorm). unembedding: the model's own, not a copy.
     """
 
     gain: Float[Tensor, " d_model"]

@@ -99,8 +99,8 @@ def names_in_class(config: Mapping[str, Any], names: Iterable[str]) -> dict[str,
 
 
 def _fingerprint(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> str:
-    told = {key: value for key, value in config.items() if key not in OF_NO_MEANING}
-    content = [version("transformers"), told, sorted(shapes.items())]
+    settings = {key: value for key, value in config.items() if key not in OF_NO_MEANING}
+    content = [version("transformers"), settings, sorted(shapes.items())]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

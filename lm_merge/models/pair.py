@@ -23,7 +23,7 @@ _GIVEN: dict[
 
 
 class PairNotice(UserWarning):
-    """A difference between two models that is no error but decides how the merge speaks."""
+    """A harmless mismatch that affects generation, such as different chat templates."""
 
 
 def check_pair(host: HookedLM, donor: HookedLM, accept: Collection[str] = ()) -> tuple[str, ...]:
@@ -101,7 +101,7 @@ def _vocabulary_differences(host: HookedLM, donor: HookedLM) -> Iterator[Differe
     ours: dict[str, int] = host.tokenizer.get_vocab()
     theirs: dict[str, int] = donor.tokenizer.get_vocab()
     if ours != theirs:
-        # an added token is one that a tokenizer holds beside its trained vocabulary
+        # an added token is one that a tokenizer contains in addition to its trained vocabulary
         added = set(host.tokenizer.get_added_vocab()) | set(donor.tokenizer.get_added_vocab())
         words = {word for word, _ in ours.items() ^ theirs.items()}
         differing = {word: ours.get(word, theirs.get(word, -1)) for word in sorted(words)}

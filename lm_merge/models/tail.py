@@ -22,7 +22,9 @@ from lm_merge.models.weight_sharing import (
     weight_sharing_copy,
 )
 
-BlockCall = tuple[tuple[Any, ...], dict[str, Any]]  # what a block is called with beside the state
+BlockCall = tuple[
+    tuple[Any, ...], dict[str, Any]
+]  # what a block is called with in addition to the state
 
 
 class Tail:

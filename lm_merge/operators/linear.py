@@ -27,7 +27,7 @@ def regmean(
     With donor weights $w_i$, their sum $\beta = \sum_i w_i$ and the donors' mean
     $\bar d = \sum_i w_i d_i / \beta$:
     $m = h + \beta(\bar d - h) = \arg\min_m \|m - \bar d\|^2 + \lambda\|m - h\|^2$,
-    $\beta = 1 / (1 + \lambda)$. The host's own weight is not read: beta stands for it.
+    $\beta = 1 / (1 + \lambda)$. The host's own weight is not read; beta replaces it.
 
     With weights that sum to 1 it equals `lerp`, for any number of donors. It is the "RegMean" of the
     latent-merging paper (OpenReview ocEoHCrezd) and not that of Jin et al. (2023), which weights

@@ -1,6 +1,6 @@
 """What the recipes of all spaces share, and how a recipe gets the class of its space.
 
-`Recipe` is the base class of `LatentRecipe`, `WeightRecipe` and `LogitRecipe`, and stands for their
+`Recipe` is the base class of `LatentRecipe`, `WeightRecipe` and `LogitRecipe`, and represents their
 union, discriminated by `space`:
 
 - `Recipe(...)`, `Recipe.load(file or content)` and `Recipe.model_validate(content)` give an object of
@@ -178,7 +178,7 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
 
 
 def _of_content(content: dict[str, Any]) -> Recipe:
-    """The recipe that some content stands for, in whichever format it is."""
+    """The recipe that some content describes, in whichever format it is."""
     if "merge_method" in content or ("slices" in content and "host" not in content):
         from lm_merge.recipes.mergekit import from_mergekit  # needs the methods, and so torch
 

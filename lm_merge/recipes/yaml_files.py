@@ -88,7 +88,7 @@ def _n_values(node: yaml.Node, known: dict[int, int]) -> int:
         known[id(node)] = 1 + sum(_n_values(child, known) for child in children)
     if known[id(node)] < 0:
         raise yaml.composer.ComposerError(
-            None, None, "an alias stands inside of what it names", node.start_mark
+            None, None, "an alias is inside of what it names", node.start_mark
         )
     return known[id(node)]
 

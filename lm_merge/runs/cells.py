@@ -137,8 +137,8 @@ def _attempt(cell: Cell) -> CellOutcome:
             for name, table in cell.function(cell.config, run).items():
                 run.save_table(name, table)
     except Exception as error:  # noqa: BLE001 # recorded as the cell's; the other cells go on
-        told, folder = "".join(traceback.format_exception(error)), run.folder if run else None
-        return CellOutcome(cell.key, "failed", folder, told, _message(error))
+        report, folder = "".join(traceback.format_exception(error)), run.folder if run else None
+        return CellOutcome(cell.key, "failed", folder, report, _message(error))
     return CellOutcome(cell.key, "finished", run.folder)
 
 

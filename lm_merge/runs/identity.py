@@ -47,7 +47,7 @@ def fingerprint(path: Path) -> str | None:
 
 @cache
 def hub_commit(name: str, revision: str | None = None) -> str | None:
-    """The commit that a hub model's revision (None: main) stands for now; None where nobody knows.
+    """The commit that a hub model's revision (None: main) names now; None where it is unknown.
 
     The hub is asked once a process, by its client, for the file of settings that loading reads, too.
     Without a connection, or with HF_HUB_OFFLINE set, it is the commit in the local cache.

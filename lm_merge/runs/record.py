@@ -77,7 +77,7 @@ class Run:
 
     @property
     def record(self) -> RunRecord:
-        """The record as it stands."""
+        """The record at this moment."""
         return self._record
 
     def update(

@@ -29,7 +29,7 @@ class Trial:
     """A proposed configuration and what came of it.
 
     number: from 0, in the order of proposals. summary: the rows of the run's `summary.json`; empty for
-    a trial that failed, which is told to the proposer, too.
+    a trial that failed, which is reported to the proposer, too.
     """
 
     number: int
@@ -39,7 +39,7 @@ class Trial:
 
 
 class Proposer(Protocol):
-    """Decides what to try next. Must depend on its own settings and on what it was told, alone."""
+    """Decides what to try next. Depends on its own settings and the trials reported to it alone."""
 
     def ask(self) -> BaseModel | None:
         """The next configuration; None ends the search."""

@@ -1,4 +1,4 @@
-"""A recipe as it stands and at further alphas, in any space: both parents, and the merge at each."""
+"""A recipe unchanged and at further alphas, in any space: both parents, and the merge at each."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +21,7 @@ class Compositions:
     """Host, first donor, and the recipe's merge at its own and at further alphas.
 
     at: alpha, in rising order -> a context in which the model that it gives computes the merge, on its
-    native view. own: the alpha of the recipe as it stands; NO_ONE_ALPHA where not all of it has one.
+    native view. own: the alpha of the recipe unchanged; NO_ONE_ALPHA where not all of it has one.
     models: every model, or the source of one that was read but is not in memory. notes: what the check
     of the models noted.
     """

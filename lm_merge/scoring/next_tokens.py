@@ -43,7 +43,7 @@ class NextTokens:
     def of_logits(
         self, logits: Float[Tensor, "batch pos d_vocab"]
     ) -> dict[str, Float[Tensor, " n"]]:
-        """The same of a merge that speaks for itself."""
+        """The same of a merge that gives its own logits."""
         parts = logits[self.at].split(max(1, CHUNK_LOGITS // self.d_vocab))
         return self._scores(part[..., : self.d_vocab].float().log_softmax(-1) for part in parts)
 

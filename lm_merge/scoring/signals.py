@@ -64,7 +64,7 @@ class SignalMeans:
         passed = run_texts(self.grid, texts)
         merged_at = passed.merged_at
         last_only = self.grid.merge.positions == "last"
-        spoken = NextTokens(passed, texts, at=merged_at if last_only else None)
+        outputs = NextTokens(passed, texts, at=merged_at if last_only else None)
         twice = self._recorder.record(texts.tokens, texts.attention_mask, layers=self.grid.layers)
         twice = twice.on(self._twice)
         by_layer = {}
@@ -72,8 +72,8 @@ class SignalMeans:
             host = passed.host.states[layer]
             donor = passed.donor.states[layer].to(host)
             donor = torch.where(merged_at.unsqueeze(-1), donor, host)
-            chord, mismatch = _read_by_host(passed, spoken, layer, donor)
-            by_layer[layer] = chord, mismatch, _worst_curvature(twice, layer, host, donor, spoken)
+            chord, mismatch = _read_by_host(passed, outputs, layer, donor)
+            by_layer[layer] = chord, mismatch, _worst_curvature(twice, layer, host, donor, outputs)
         for cells, ends in passed.ends():
             for cell, end in zip(cells, ends, strict=True):
                 means = self.means[cell]
@@ -82,7 +82,7 @@ class SignalMeans:
                 means["distance"].update(far.masked_fill(~merged_at, torch.nan))
                 turned = angle(host, merged).squeeze(-1)
                 means["arc_rad"].update(turned.masked_fill(~merged_at, torch.nan))
-                means["kl_prompt"].update(spoken.by_text(spoken.of_merge(end)["kl_host"]))
+                means["kl_prompt"].update(outputs.by_text(outputs.of_merge(end)["kl_host"]))
                 chord, mismatch, curvature = by_layer[cell.layer]
                 means["head_mismatch"].update(mismatch)
                 means["chord"].update(cell.alpha * chord)
@@ -91,33 +91,33 @@ class SignalMeans:
 
 
 def _read_by_host(
-    passed: GridPass, spoken: NextTokens, layer: int, donor_states: Tensor
+    passed: GridPass, outputs: NextTokens, layer: int, donor_states: Tensor
 ) -> tuple[Tensor, Tensor]:
     """KL(host || read) and KL(donor || read) by column, of the donor's states read by the host."""
     with torch.no_grad():
         end = passed.host.resume(layer, donor_states.unsqueeze(0))[0]
-    read = spoken.log_probabilities(end)
-    host, donor = (spoken.parents[name] for name in ("host", "donor"))
+    read = outputs.log_probabilities(end)
+    host, donor = (outputs.parents[name] for name in ("host", "donor"))
     from_host, from_donor = (
-        spoken.by_text((parent.exp() * (parent - read)).sum(dim=-1)) for parent in (host, donor)
+        outputs.by_text((parent.exp() * (parent - read)).sum(dim=-1)) for parent in (host, donor)
     )
     return from_host, from_donor
 
 
 def _worst_curvature(
-    passed: RecordedPass, layer: int, host: Tensor, donor: Tensor, spoken: NextTokens
+    passed: RecordedPass, layer: int, host: Tensor, donor: Tensor, outputs: NextTokens
 ) -> Float[Tensor, "batch 1"]:
     """max over t of max(0, -F''(t)) of each text's mean F along host -> donor, in nats."""
     host, donor = host.to(passed.tail.dtype), donor.to(passed.tail.dtype)
     worst = torch.zeros(len(host), device=host.device)
-    p_host = spoken.parents["host"].exp()
-    weights = spoken.at / spoken.at.sum(dim=1, keepdim=True)
+    p_host = outputs.parents["host"].exp()
+    weights = outputs.at / outputs.at.sum(dim=1, keepdim=True)
     for node in torch.linspace(0, 1, N_NODES).tolist():
         t = torch.full((len(host), 1, 1), node, device=host.device, requires_grad=True)
         end = passed.resume(layer, (host + t * (donor - host)).unsqueeze(0))[0]
-        log_read = passed.tail.readout(end[spoken.at])[..., : spoken.d_vocab]
+        log_read = passed.tail.readout(end[outputs.at])[..., : outputs.d_vocab]
         losses = -(p_host * log_read.float().log_softmax(dim=-1)).sum(dim=-1)
-        total = (losses * weights[spoken.at]).sum()
+        total = (losses * weights[outputs.at]).sum()
         (slope,) = torch.autograd.grad(total, t, create_graph=True)
         (bend,) = torch.autograd.grad(slope.sum(), t)
         worst = torch.maximum(worst, -bend.flatten())
@@ -128,7 +128,7 @@ def rank_correlations(signals: pd.DataFrame, layerwise: pd.DataFrame) -> pd.Data
     """Spearman's rank correlation of each signal with each outcome over the merges of a grid.
 
     Columns: signal, outcome, alpha (the merges at that alpha; NaN: all), spearman in [-1, 1], low and
-    high (95 %, Bonett and Wright's), p_value, n (merges). regmean is left out beside lerp, which it
+    high (95 %, Bonett and Wright's), p_value, n (merges). regmean is left out next to lerp, which it
     equals. Merges of one pair on one set of texts are no independent sample: the interval tells how
     few they are, not what another pair would give.
     """

@@ -1,4 +1,4 @@
-"""Curvature of each token's loss between host and donor, block by block, beside the gap of the merge."""
+"""Curvature of each token's loss between host and donor, block by block, and the gap of the merge."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -12,7 +12,7 @@ class Site(Protocol):
     """A place in every block where a state [batch, pos, d_model] is read and replaced.
 
     A new site is one file with a class of these four methods: which module gives the state in either
-    view of a model, and how the state stands in that module's output.
+    view of a model, and where the state is in that module's output.
     """
 
     def native_module(self, model: HookedLM, block: nn.Module) -> nn.Module:

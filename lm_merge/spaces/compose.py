@@ -1,4 +1,4 @@
-"""From a recipe to something that speaks."""
+"""From a recipe to a model that generates."""
 
 import inspect
 from collections.abc import Callable, Iterable
@@ -82,12 +82,12 @@ def compose(
     dtype: str | None = None,
     loaded: Iterable[HookedLM] = (),
 ) -> LatentMerge | LogitEnsemble | HookedLM:
-    """Load the models that a recipe names and merge them as it says, in the space that it names.
+    """Load the models that a recipe names and merge them in the space that it names.
 
     recipe: a YAML file, a dict, or a Recipe, ours or in mergekit's format. device, dtype:
-    as in `load`, for every model; a dtype in the recipe comes first. loaded: models in memory, taken
-    as they are where the recipe names one of them (a merge of weights reads files all the same, and
-    gives a model that no other recipe can name). What can be checked without the models is checked
+    as in `load`, for every model; a dtype in the recipe comes first. loaded: models
+    already in memory, reused when the recipe names them. Weight merges still read from disk, and
+    their result cannot be named by another recipe. What can be checked without the models is checked
     before any is loaded.
 
     >>> import lm_merge as lm
@@ -126,7 +126,7 @@ def system(
     device: str | torch.device | None = None,
     dtype: str | None = None,
 ) -> Composed:
-    """Anything that speaks, by name: a recipe (.yaml file, dict, Recipe) or a model alone.
+    """Anything that generates, by name: a recipe (.yaml file, dict, Recipe) or a model alone.
 
     A str or Path that does not end in .yaml or .yml names a model, as in `load`. What is loaded
     already comes back as it is.

@@ -13,7 +13,7 @@ from lm_merge.models import HookedLM
 
 @runtime_checkable
 class Composed(Protocol):
-    """A model, or a composition of models that speaks as one: HookedLM, LatentMerge, LogitEnsemble."""
+    """A model, or models that generate as one: HookedLM, LatentMerge, LogitEnsemble."""
 
     @property
     def name(self) -> str:
@@ -46,7 +46,7 @@ class Composed(Protocol):
         ...
 
     def hooks(self) -> AbstractContextManager[Any]:
-        """Inside, `host.native` speaks for the whole composition, whoever calls it."""
+        """Inside, `host.native` computes the whole composition for every caller."""
         ...
 
 

@@ -61,6 +61,6 @@ class HostLock:
 
 
 def unmerged(assistant: Any, host: HookedLM) -> Any:
-    """A model to draft with beside a merged host; the host itself as a twin, which is not merged."""
+    """A model to draft with next to a merged host; the host itself as a copy that is not merged."""
     model: Any = assistant.native if isinstance(assistant, HookedLM) else assistant
     return weight_sharing_copy(model) if model is host.native else model

@@ -105,7 +105,7 @@ class ChatExamples(Dataset):
     def __getitem__(self, index: int) -> dict[str, list[int]]:
         ids, mask = self.pairs[index]
         labels = [
-            token if spoken else IGNORED_LABEL for token, spoken in zip(ids, mask, strict=True)
+            token if learned else IGNORED_LABEL for token, learned in zip(ids, mask, strict=True)
         ]
         return {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": labels}
 
@@ -216,13 +216,13 @@ def measure(out: Path, n: int = 200) -> pd.DataFrame:
         model = AutoModelForCausalLM.from_pretrained(folder)
         tokenizer = AutoTokenizer.from_pretrained(folder)
 
-        def speak(prompts: list[str], model=model, tokenizer=tokenizer) -> list[str]:
+        def reply(prompts: list[str], model=model, tokenizer=tokenizer) -> list[str]:
             encoded = prepare(tokenizer, prompts, str(model.name_or_path), chat=True)
             return generate(model, tokenizer, encoded, max_new_tokens=MAX_NEW_TOKENS)
 
         for skill in SKILLS.values():
             questions = draw_questions((skill.name,), min(n, skill.n_held_out or n), seed=0)
-            answers = answer_questions(speak, questions)
+            answers = answer_questions(reply, questions)
             rows.append(
                 {
                     "model": bundled.name,

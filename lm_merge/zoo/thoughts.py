@@ -1,4 +1,4 @@
-"""Thoughts in a model's text: what stands between `<think>` and `</think>` is not its answer."""
+"""Thoughts in a model's text: the part between `<think>` and `</think>` is not its answer."""
 
 
 def after_thoughts(text: str) -> str:

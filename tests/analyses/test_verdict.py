@@ -10,9 +10,9 @@ from analyses.comparison import analysis as comparison
     ("low", "high", "p_value", "verdict"),
     [
         (0.01, 0.08, 0.02, "beats"),
-        (0.01, 0.08, 0.07, "cannot be told from"),
+        (0.01, 0.08, 0.07, "does not clearly differ from"),
         (-0.08, -0.01, 0.02, "loses to"),
-        (-0.01, 0.08, 0.02, "cannot be told from"),
+        (-0.01, 0.08, 0.02, "does not clearly differ from"),
         (0.01, 0.08, float("nan"), "beats"),
     ],
 )

@@ -14,7 +14,7 @@ MAX_ON = 0.75  # value of the one feature of a one-hot input
 class FeatureBatch:
     """Inputs of a toy model for all seeds.
 
-    weights: examples that a row stands for; 0 for padding. n_rows: rows that are not padding.
+    weights: examples that a row represents; 0 for padding. n_rows: rows that are not padding.
     """
 
     x: Float[Tensor, "seeds rows n_features"]

@@ -57,7 +57,7 @@ class MergedLM(_HFLM):
     """A merge, or a model alone, as a model of lm-evaluation-harness.
 
     recipe: YAML file, dict or Recipe, a model's name, or what is loaded already (`Composed`).
-    device, dtype: as in `lm.compose`. The harness asks for "cuda:0" unless told otherwise, so a CUDA
+    device, dtype: as in `lm.compose`. The harness asks for "cuda:0" unless a device is given, so a CUDA
         device that is not there means the CPU, as in its own adapter.
     harness_arguments: those of the harness's `hf` model that are not about loading, `PASSED_ON`; all
         others are refused.

@@ -60,7 +60,7 @@ async def judge_game(
 async def judge_both_orders(
     judge: Model, game: Game, prompt: JudgePrompt, drop_thoughts: bool, too_long: TooLong = "error"
 ) -> list["GameJudgment"]:
-    """The game as it stands, then with the responses swapped."""
+    """The game as given, then with the responses swapped."""
     return [
         await judge_game(judge, one, prompt, drop_thoughts, too_long)
         for one in (game, game.swapped())

@@ -42,7 +42,7 @@ class MergedModelAPI(ModelAPI):
     model_name: what follows `lm_merge/`: a recipe's file (.yaml) or a model's name, as in
     `lm_merge.spaces.system`. Model arguments (`-M`): device, dtype, batch_size (default 16).
 
-    Calls overlap and a hooked pair is not re-entrant, so one thread speaks, in batches of calls with
+    Calls overlap and a hooked pair is not re-entrant, so one thread generates, in batches of calls with
     the same sampling settings. Calls that sample with a seed go alone: so a reply does not depend on
     what else was asked. temperature: the host's generation settings unless given; 0 is greedy.
     """
@@ -97,12 +97,14 @@ class MergedModelAPI(ModelAPI):
         )
 
     def encode(self, messages: Sequence[ChatMessage]) -> list[int]:
-        """Token ids of a conversation in the host's chat template, up to where the model speaks."""
+        """Token ids of a conversation in the host's chat template, up to where the model's turn starts."""
         for message in messages:
             if not isinstance(message.content, str) and any(
                 part.type not in ("text", "reasoning") for part in message.content
             ):
-                raise ValueError("lm_merge speaks text only; the conversation holds other content")
+                raise ValueError(
+                    "lm_merge generates from text only; the conversation contains other content"
+                )
         turns = [{"role": message.role, "content": message.text} for message in messages]
         return conversation_ids(self._tokenizer, turns)
 
@@ -118,7 +120,7 @@ class MergedModelAPI(ModelAPI):
         return own or MAX_TOKENS
 
     def max_connections(self) -> int:
-        """Calls in flight unless told otherwise: two batches, so that one waits while one is served."""
+        """Calls in flight by default: two batches, so that one waits while one is served."""
         return 2 * self._served.worker.batch_size
 
     def connection_key(self) -> str:
@@ -134,7 +136,7 @@ class MergedModelAPI(ModelAPI):
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def close(self) -> None:
-        """End the thread that speaks; a later call starts another."""
+        """End the thread that generates; a later call starts another."""
         self._served.worker.close()
 
     async def _reply(self, request: Request) -> Reply:

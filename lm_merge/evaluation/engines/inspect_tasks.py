@@ -33,7 +33,7 @@ RATES = ("u", "win", "tie", "loss", "order_gap", "none")
 
 @task
 def questions(n_per_category: int = 50, seed: int = 0) -> Task:
-    """The bundled held-out questions, for models that speak the bundled ones' few words.
+    """The bundled held-out questions, for models with the bundled models' small vocabulary.
 
     n_per_category: in each of four categories; seed: of the draw. An answer is right if all after the
     last `</think>` equals the target.

@@ -22,7 +22,7 @@ def pair_score(pair: JudgedPair) -> int:
 def is_correct(pair: JudgedPair) -> bool:
     """Whether the pair counts as judged correctly: `pair_score` above 0.
 
-    So right twice counts, and right once beside a tie or a missing verdict; an inconsistent judge,
+    So right twice counts, and right once next to a tie or a missing verdict; an inconsistent judge,
     two ties and two missing verdicts do not.
     """
     return pair_score(pair) > 0
@@ -41,8 +41,8 @@ def official_accuracy(pairs: Sequence[JudgedPair]) -> float:
 def score_outputs(path: str | Path) -> dict[str, float]:
     """Official accuracy in percent by category, and "Overall", of a judge's output file.
 
-    path: JSONL in the official schema, reward models' scores included (their decisions stand in the
-    file). A category without pairs is NaN. Raises ValueError for a pair_id that stands twice.
+    path: JSONL in the official schema, reward models' scores included (their decisions are in the
+    file). A category without pairs is NaN. Raises ValueError for a pair_id that occurs twice.
     """
     pairs = read_judged(path)
     if not pairs:

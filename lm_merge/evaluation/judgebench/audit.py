@@ -7,7 +7,7 @@ response is right; so accuracy is reported with and without them, and nothing is
 The rule. What a response ends in is, by what its question asks for:
 
 - a letter that is repeated ("duplicate that letter five times"): the letter of the last run of
-  three or more equal letters A to K that stands by itself, however long the run is;
+  three or more equal letters A to K that is a word of its own, however long the run is;
 - a box: the content of the last ``\boxed{...}`` as written;
 - ``***X***``: the last text between three asterisks, in lower case;
 - bold type: the last text between two or three asterisks, in lower case.

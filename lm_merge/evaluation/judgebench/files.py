@@ -31,7 +31,7 @@ def load_pairs(source: str | Path, split: Split | None = None) -> list[Pair]:
     source: a JSONL file; a folder, of which every JSONL file that holds pairs counts (outputs of
     judges in it are passed over); or "ScalerLab/JudgeBench", which is fetched at a pinned revision
     and checked against a checksum. split: "gpt" or "claude" keeps the pairs that this model wrote.
-    Raises ValueError where nothing is left, and for a pair_id that stands twice.
+    Raises ValueError where nothing is left, and for a pair_id that occurs twice.
     """
     if str(source) == HUB_NAME and not Path(source).exists():
         pairs = _from_hub(split)
@@ -73,7 +73,7 @@ def checksum(pairs: Iterable[Pair]) -> str:
 
 
 def require_distinct(pairs: Sequence[Pair], source: str | Path) -> None:
-    """Raise ValueError that names a pair_id which stands more than once."""
+    """Raise ValueError that names a pair_id which occurs more than once."""
     repeated = [key for key, n in Counter(pair.pair_id for pair in pairs).items() if n > 1]
     if repeated:
         raise ValueError(

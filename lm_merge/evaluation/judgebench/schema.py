@@ -81,7 +81,7 @@ class Judgment(BaseModel):
 class JudgedPair(Pair):
     """A pair with two games; in the second the responses were swapped.
 
-    A game that failed stands in official files as null: it has no verdict.
+    A game that failed is null in official files: it has no verdict.
     """
 
     judge_name: str

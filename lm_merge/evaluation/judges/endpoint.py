@@ -20,7 +20,7 @@ class EndpointJudge:
 
     A reply that came is in the cache before its game is yielded, so that a run which is killed pays
     again at most for the calls that were in flight. The key comes from the environment alone and
-    stands in no record, cache or message. Raises EndpointError where the endpoint refuses or stays
+    appears in no record, cache or message. Raises EndpointError where the endpoint refuses or stays
     silent; what was yielded before stays.
     """
 

@@ -48,7 +48,7 @@ class Judge(Protocol):
             print(games[index].question, judged.decision)
 
     `name` says which judge this is, in output files and tables. `settings` is what decides its
-    verdicts (model, template, temperature), plain JSON without secrets: it stands beside the output,
+    verdicts (model, template, temperature), plain JSON without secrets: it is kept next to the output,
     and a run with other settings does not go on in the same file.
     """
 
@@ -74,9 +74,9 @@ def decision_value(decision: Decision | None) -> int:
 def judge_both_orders(
     judge: Judge, games: Sequence[Game]
 ) -> Iterator[tuple[int, tuple[GameJudgment, GameJudgment]]]:
-    """Each game judged as it stands and with the responses swapped; yields when both are done.
+    """Each game judged as given and with the responses swapped; yields when both are done.
 
-    Yields (index, (as it stands, swapped)). Each decision is in the order that was judged: pass the
+    Yields (index, (as given, swapped)). Each decision is in the order that was judged: pass the
     second through `flipped` to compare the two.
     """
     both = [one for game in games for one in (game, game.swapped())]

@@ -24,10 +24,10 @@ class Verdict:
 
 
 def read_verdict(reply: str) -> Verdict:
-    """The verdict of a reply: the one distinct label in double square brackets, wherever it stands.
+    """The verdict of a reply: the one distinct label in double square brackets, anywhere in the text.
 
     A label is made of A, B, <, > and =. Several distinct labels are no verdict, and they are
-    compared as written, so that [[A>B]] beside [[A>>B]] is none either; nor is a single label that
+    compared as written, so that [[A>B]] next to [[A>>B]] is none either; nor is a single label that
     is not of the five in VERDICT_LABELS, such as [[A]] or [[A<B]]. As JudgeBench's own parser.
     """
     labels = set(_BRACKETED.findall(reply))

@@ -79,7 +79,7 @@ class AdapterMerge:
         read = [one if isinstance(one, Adapter) else read_adapter(Path(one)) for one in adapters]
         names = [one.name for one in read]
         if len(set(names)) < len(names):
-            raise ValueError(f"adapters {names}: a name stands twice; rename a folder")
+            raise ValueError(f"adapters {names}: a name occurs twice; rename a folder")
         native = host.require_native("an adapter merge")
         for adapter in read:
             check_fits(native, adapter)

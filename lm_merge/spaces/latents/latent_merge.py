@@ -40,7 +40,7 @@ class LatentMerge:
     donor_stream: "pure": donors go on from their own states; "coupled": from the merged ones.
     accept: names of differences between the models to accept (`check_pair`).
 
-    Donors speak by their weights alone: hooks, steering or adapters put on a donor's modules are
+    Donors contribute by their weights alone: hooks, steering or adapters on a donor's modules are
     not seen. One thread at a time may use a host. Every call of `generate` counts "last" from its
     own prompt.
 

@@ -1,4 +1,4 @@
-"""Which tokens of a forward pass are merged, and where each stands in the generated text."""
+"""Which tokens of a forward pass are merged, and the place of each in the generated text."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""An ensemble at work: the other models run beside the host, and their logits replace the host's."""
+"""An ensemble at work: the other models run next to the host, and their logits replace the host's."""
 
 import uuid
 from collections.abc import Iterator, Sequence

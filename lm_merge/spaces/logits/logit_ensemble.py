@@ -19,7 +19,7 @@ from lm_merge.spaces.logits.ensemble_hooks import EnsembleHooks
 
 
 class LogitEnsemble:
-    """Models of one tokenizer that speak as one: every step, their distributions become one.
+    """Models of one tokenizer that generate as one: at every step, their distributions are combined.
 
     models: two or more, of any architectures; the first is the host, whose tokenizer, chat template
         and generation settings count. `check_vocabulary` compares the tokenizers.
@@ -32,7 +32,7 @@ class LogitEnsemble:
     All models run whole on every token, each with its own key-value cache. Logits come in float32 (or
     wider), softmax gives the ensemble's distribution, and with weight 1 for one model "soft" and
     "mean" give its own logits. Only the native view is replaced: `host.hooked` stays the host's own,
-    and there is no merged stream to look at. The other models speak by their weights alone: hooks,
+    and there is no merged stream to look at. The other models contribute by their weights alone: hooks,
     steering or adapters put on their modules are not seen. One thread at a time may use a host.
 
     >>> import lm_merge as lm

@@ -1,4 +1,4 @@
-"""A model that says its own next-token logits beside a host, on the host's tokens."""
+"""A model that computes its own next-token logits next to a host, on the host's tokens."""
 
 import inspect
 from typing import Any

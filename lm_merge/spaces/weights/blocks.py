@@ -12,7 +12,7 @@ EMBEDDING = re.compile(r"embed_tokens|embed_in|wte|wpe|word_embeddings|position_
 
 @dataclass(frozen=True)
 class Blocks:
-    """The stack of blocks of a model: what stands before a block's number, and how many there are."""
+    """The stack of blocks of a model: the prefix of a block's number, and how many blocks there are."""
 
     prefix: str
     n_blocks: int

@@ -75,7 +75,7 @@ def _existing_parent(out: Path) -> Path:
 
 @contextmanager
 def folder_when_done(out: Path) -> Iterator[Path]:
-    """A new folder beside `out` that takes its name at the end; after an error nothing is left."""
+    """A new folder next to `out` that takes its name at the end; after an error nothing is left."""
     out.absolute().parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.absolute().parent))
     try:
@@ -166,7 +166,7 @@ def _in_threads(
 
 
 class _Memory:
-    """Lets work start while what it takes in memory fits beside what is under way."""
+    """Lets work start while what it takes in memory fits next to what is under way."""
 
     def __init__(self, limit: int) -> None:
         self._limit, self._used, self._changed = limit, 0, Condition()

@@ -1,4 +1,4 @@
-"""What a checkpoint folder holds beside tensors: configuration, tokenizer, model card."""
+"""What a checkpoint folder contains besides tensors: configuration, tokenizer, model card."""
 
 import hashlib
 import json

@@ -130,8 +130,8 @@ def _losses(native: Any, ids: Tensor) -> list[tuple[Tensor, float]]:
     """Negative log-likelihoods of one text, in nats, and the share of each in the mean."""
     kind = type(native).__name__
     if kind.endswith("ForSequenceClassification"):
-        told = native(ids).logits[0].log_softmax(dim=-1)
-        return [(-one, float(one.detach().exp())) for one in told]
+        log_probabilities = native(ids).logits[0].log_softmax(dim=-1)
+        return [(-one, float(one.detach().exp())) for one in log_probabilities]
     if native.config.is_encoder_decoder or not kind.endswith(CAUSAL):
         raise ValueError(
             f"fisher needs a causal language model or a classifier of texts, not {kind}; take regmean"
