@@ -97,7 +97,7 @@ class MergedModelAPI(ModelAPI):
         )
 
     def encode(self, messages: Sequence[ChatMessage]) -> list[int]:
-        """Token ids of a conversation in the host's chat template, up to where the model's turn starts."""
+        """Token ids of a conversation in the host's chat template, up to the model's turn."""
         for message in messages:
             if not isinstance(message.content, str) and any(
                 part.type not in ("text", "reasoning") for part in message.content
