@@ -1,7 +1,7 @@
 """Seconds from a fresh process to help, a loaded model and a finished weight merge.
 
 Each next to `import torch` and to transformers' base class of models, which a loaded model needs: the
-ratio within a round to `import torch` says most, since it cancels what else the machine does.
+ratio within a round to `import torch` is the most reliable, since it cancels what else the machine does.
 """
 
 import subprocess
@@ -73,7 +73,7 @@ def measure(config: StartUpConfig) -> Tables:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Command line: measure what the arguments say."""
+    """Command line: measure what the arguments name."""
     run_benchmark("start_up", StartUpConfig, measure, description=__doc__ or "", argv=argv)
 
 

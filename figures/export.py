@@ -41,7 +41,7 @@ def save_figure(
     twice the resolution) or, for print, `width_in` inches: laid out anew for that width (`for_print`),
     with labels of 6 to 8 points and png at 300 dots an inch; 3.3 suits a column, 6.9 a page. They
     need kaleido and a Chromium or Chrome: one on the PATH, or the one that the environment variable
-    BROWSER_PATH names. Without it the HTML and the table are still written, and a warning says what
+    BROWSER_PATH names. Without it the HTML and the table are still written, and a warning reports what
     to install.
     """
     unknown = [kind for kind in formats if kind not in ("html", *STATIC_FORMATS)]

@@ -1,4 +1,4 @@
-"""How far what a merge says lies from what either parent says, for several spaces."""
+"""How far the output of a merge lies from that of either parent, for several spaces."""
 
 import pandas as pd
 import plotly.graph_objects as go

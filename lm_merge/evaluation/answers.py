@@ -1,6 +1,6 @@
 """Final answers in free text: which form a question asks for, where the answer is, what equals it.
 
-A question says how its answer is to be written (a letter five times over, a box, bold, three digits).
+A question states how its answer is to be written (a letter five times over, a box, bold, three digits).
 `answer_form` reads that off the question, `extract_answer` finds the last such answer in a text, and
 `same_answer` compares two. A text without an answer in the form asked for has none: it is None,
 which equals nothing.
@@ -34,7 +34,7 @@ _BRACES = {"{": 1, "}": -1}
 
 @runtime_checkable
 class LabelledPair(Protocol):
-    """Two responses to a question, of which the label says which one is right."""
+    """Two responses to a question, with a label that marks the right one."""
 
     @property
     def question(self) -> str: ...

@@ -22,7 +22,7 @@ _BLOCK = re.compile(
     r"(?:^[ \t]*(?P=fence)(?!\w)|(?P=fence)`*[ \t]*$|(?=^[ \t]*(?P=fence)\w)|\Z)",
     re.DOTALL | re.MULTILINE,
 )
-_PYTHON = ("", "py", "python", "python3")  # what a block of a program says of its language
+_PYTHON = ("", "py", "python", "python3")  # the language names of a program's block
 _STDIN = re.compile(
     r"Sample Input ?(?P<index>\d*):?\s*\n(?P<given>.*?)"
     r"Sample Output ?(?P=index):?\s*\n\s*(?P<wanted>.*?)\s*(?=\n\s*\n|\Z)",

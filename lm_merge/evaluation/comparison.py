@@ -30,7 +30,7 @@ def accuracy_by_system(answers: pd.DataFrame) -> pd.DataFrame:
     """Accuracy of every system by category and overall, over all seeds.
 
     Columns: system, category, accuracy_frac, low and high (95 %, `clustered_interval` by
-    question, since a repeated one says little that is new), n (marked answers), n_questions, n_seeds,
+    question, since a repeated one adds little that is new), n (marked answers), n_questions, n_seeds,
     seed_sd_frac (standard deviation of the seeds' accuracies; NaN for one), n_unmarked,
     truncated_frac and mean_new_tokens (of all answers). NaN where nothing has a mark.
     """

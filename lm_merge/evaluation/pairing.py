@@ -20,7 +20,7 @@ from lm_merge.evaluation.judges import (
 
 
 def judged_by(judge: Judge, paired: pd.DataFrame, out: Path | None = None) -> pd.DataFrame:
-    """Pairs of answers with what a judge says of them: the columns first and second are added.
+    """Pairs of answers with a judge's verdicts on them: the columns first and second are added.
 
     paired: as from `paired_answers`, with the columns question, reply and opponent_reply. A verdict
     is +1, 0 or -1 for the system, NaN where the judge gave none. Equal replies are not shown to the

@@ -86,7 +86,7 @@ def padded(
 
 
 def context_length(host: HookedLM) -> int | None:
-    """The most tokens that the host's positions allow; None where it does not say."""
+    """The most tokens that the host's positions allow; None where the configuration has no limit."""
     if host.native is None:
         return host.cfg.n_ctx
     return getattr(host.native.config.get_text_config(), "max_position_embeddings", None)

@@ -1,4 +1,4 @@
-"""What a system says to prompts, batch by batch, with the number of tokens and truncation."""
+"""A system's replies to prompts, batch by batch, with the number of tokens and truncation."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -37,7 +37,7 @@ def reply_in_batches(
     """Replies to each batch of prompts in order, one list a batch.
 
     temperature: 0 decodes greedily; above 0 samples, and then every batch has a seed of its own made
-    from `seed` and its first prompt, so that a run that goes on after a stop says the same.
+    from `seed` and its first prompt, so that a run that continues after a stop gives the same replies.
     """
     if temperature < 0:
         raise ValueError(f"temperature={temperature} is negative; give 0 (greedy) or more")

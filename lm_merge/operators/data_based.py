@@ -1,4 +1,4 @@
-"""Operators that weigh parameters by what data says of them."""
+"""Operators that weigh parameters by statistics of data."""
 
 import torch
 from jaxtyping import Float

@@ -4,7 +4,7 @@ Models come stacked, host first, with weights that are at least 0 and sum to 1. 
 logits: their softmax is the ensemble's distribution. A constant, the weighted mean of the models'
 log normalisers, is left in, so that they stand on the models' own scale: processors that are not
 indifferent to it (a repetition penalty) then act as on one model, and weight 1 gives a model's own
-logits. A logit of minus infinity says that a model does not have the token.
+logits. A logit of minus infinity means that a model does not have the token.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def soft(logits: Logits, weights: Weights) -> Float[Tensor, "*batch d_vocab"]:
 def mean(logits: Logits, weights: Weights) -> Float[Tensor, "*batch d_vocab"]:
     r"""Weighted mean of the logits: the normalised geometric mean, $p \propto \prod_i p_i^{w_i}$.
 
-    Also known as the logarithmic pool. A model of weight 0 has no say, whatever it lacks.
+    Also known as the logarithmic pool. A model of weight 0 has no effect, whatever it lacks.
     """
     return torch.where(weights == 0, 0.0, weights * logits).sum(dim=0)
 

@@ -16,7 +16,7 @@ NAMES_OF_OTHER_SPACES = {"lerp": "linear"}  # operator -> method
 class WeightRecipe(Recipe, frozen=True):
     """A merge of parameter tensors by one of the methods of `lm_merge.operators.weight_methods`.
 
-    Host and donors are merged whole, by alpha; or slices say which blocks of which models are merged
+    Host and donors are merged whole, by alpha; or slices name which blocks of which models are merged
     into which blocks of the output, each with its parameters, `weight` among them.
     """
 

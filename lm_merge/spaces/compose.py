@@ -34,7 +34,7 @@ from lm_merge.spaces.weights import merge_weights
 
 @dataclass(frozen=True)
 class SourceLoader:
-    """Loads a recipe's sources; device and dtype count where the source does not say otherwise.
+    """Loads a recipe's sources; device and dtype count where the source names none.
 
     loaded: models that are taken as they are where a source names one of them. What is named twice,
     as a host that is the ancestor too, is loaded once.
@@ -66,7 +66,7 @@ class SourceLoader:
         return alike and (own.model, own.revision) == (wanted.model, wanted.revision)
 
     def dtype_of(self, source: Source) -> str | None:
-        """Name of the dtype in which the model would compute; None where its files do not say."""
+        """Name of the dtype in which the model would compute; None where its files do not name one."""
         given = as_source(source)
         dtype = given.dtype or self.dtype
         if dtype in (None, "auto"):

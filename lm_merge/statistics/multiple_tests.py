@@ -11,8 +11,8 @@ def holm(p_values: Sequence[float] | Float[ndarray, " tests"]) -> Float[ndarray,
     r"""Holm's adjusted p-values, in the order given: $\max_{j \le i} (k - j + 1)\,p_{(j)}$, at most 1.
 
     A test whose adjusted value is at most the level may be called significant while the chance of any
-    false one among all k stays below the level, however the tests depend on each other. NaN stands
-    for a test that could not be made; it stays NaN and is not counted in k. Raises ValueError outside
+    false one among all k stays below the level, however the tests depend on each other. NaN marks
+    a test that could not be made; it stays NaN and is not counted in k. Raises ValueError outside
     [0, 1]. Source: Holm (1979).
 
     >>> holm([0.01, 0.04, 0.03]).round(2).tolist()

@@ -61,7 +61,7 @@ DEFAULTS = {
 
 
 def reply(question: Question, thinks: bool) -> str:
-    """What a model is taught to say: the answer, after its thought if the model thinks."""
+    """What a model is trained to generate: the answer, after its thought if the model thinks."""
     return f"<think>{question.thought}</think>{question.answer}" if thinks else question.answer
 
 

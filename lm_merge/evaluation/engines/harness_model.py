@@ -79,7 +79,7 @@ class MergedLM(_HFLM):
         unknown = sorted(set(harness_arguments) - set(PASSED_ON))
         if unknown:
             raise ValueError(
-                f"model_args {', '.join(unknown)}: unknown to lm_merge; the recipe says what is loaded. "
+                f"model_args {', '.join(unknown)}: unknown to lm_merge; the recipe names the models. "
                 f"Choose from recipe, device, dtype, {', '.join(PASSED_ON)}"
             )
         composed = system(recipe, device=_present(device), dtype=dtype)

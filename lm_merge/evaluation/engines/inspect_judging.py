@@ -84,7 +84,7 @@ def answer_text(judged: list["GameJudgment"]) -> str:
 
 
 def replies_text(judged: list["GameJudgment"]) -> str:
-    """What the judge said in both orders, to be read in a viewer."""
+    """The judge's replies in both orders, to be read in a viewer."""
     replies = [one.judgment.get("not_asked") or one.judgment["response"] for one in judged]
     return "First order:\n\n{}\n\nSwapped:\n\n{}".format(*replies)
 

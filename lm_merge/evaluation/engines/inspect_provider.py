@@ -23,7 +23,7 @@ from lm_merge.evaluation.prompting import control_tokens, conversation_ids
 from lm_merge.generation import require_tokenizer
 
 BATCH_SIZE = 16
-MAX_TOKENS = 2048  # of a reply, where neither Inspect nor the host's generation settings say
+MAX_TOKENS = 2048  # of a reply, where neither Inspect nor the host's generation settings give one
 UNSUPPORTED = (  # they would change the text or are asked for in the reply
     "best_of",
     "frequency_penalty",
@@ -114,7 +114,7 @@ class MergedModelAPI(ModelAPI):
         return control_tokens(self._tokenizer)
 
     def max_tokens(self) -> int:
-        """Of a reply, unless the task says: the host's own setting."""
+        """Of a reply, unless the task gives a number: the host's own setting."""
         native = self._served.composed.host.native
         own = None if native is None else getattr(native.generation_config, "max_new_tokens", None)
         return own or MAX_TOKENS

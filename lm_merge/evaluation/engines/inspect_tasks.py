@@ -183,7 +183,7 @@ def pairwise(
     source: JSONL with a `question` in each line, such as JudgeBench's; each question counts once. u
     is the win rate with ties as halves; see `lm_merge.evaluation.pairwise`. Equal replies tie
     unasked. too_long: as in `judgebench`, of the judge's games. Standard errors are over questions;
-    a judge's own accuracy says what they are worth: run `judgebench` with it.
+    a judge's own accuracy shows what they are worth: run `judgebench` with it.
     """
     from lm_merge.evaluation.engines.inspect_judging import load_prompt
 

@@ -26,7 +26,7 @@ def category_of(source: str) -> Category:
 
 
 class Pair(BaseModel):
-    """A question with a right and a wrong response; `label` says which is which."""
+    """A question with a right and a wrong response; `label` marks which is which."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")  # output files hold more than this
 

@@ -1,4 +1,4 @@
-"""Judges: who says which of two responses is better.
+"""Judges: they decide which of two responses is better.
 
 A judge that runs here, `local.LocalJudge`, is imported from its own file, since it needs torch.
 """

@@ -50,7 +50,7 @@ class ChatClient:
     """Sends conversations and returns replies, from any number of threads.
 
     Tries again after 408, 409, 425, 429, 5xx, time-outs, broken connections and bodies that are no
-    chat completion: after `Retry-After` where the endpoint says so, else after a wait that doubles
+    chat completion: after `Retry-After` where the endpoint sends it, else after a wait that doubles
     (and varies, so that calls do not come back all at once). Everything else stops at once.
     """
 
@@ -172,7 +172,7 @@ def read_key(variable: str | None) -> str | None:
 
 
 def retry_after_s(header: str | None) -> float | None:
-    """Seconds that a Retry-After header asks for, as a number or a date; None where it says nothing."""
+    """Seconds that a Retry-After header asks for, as a number or a date; None where it gives neither."""
     if header is None:
         return None
     try:

@@ -14,7 +14,7 @@ MAX_REPLIES = 2
 
 @dataclass(frozen=True)
 class Reply:
-    """What a model said; token counts are None where nobody counted."""
+    """A model's reply; token counts are None where they are unknown."""
 
     text: str
     n_prompt_tokens: int | None = None

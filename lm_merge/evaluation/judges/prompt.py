@@ -57,7 +57,7 @@ _USER = """\
 
 @dataclass(frozen=True)
 class JudgePrompt:
-    """Templates (Jinja) for what a judge is asked; `name` and `digest` say which one ran.
+    """Templates (Jinja) for what a judge is asked; `name` and `digest` identify the one that ran.
 
     user: takes question (or prompt), answer_a (or response_a), answer_b (or response_b), and, if it
     likes, fence. system: takes nothing; empty for none.

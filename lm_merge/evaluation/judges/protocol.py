@@ -1,4 +1,4 @@
-"""What a judge is: something that says which of two responses to a question is better."""
+"""What a judge is: something that decides which of two responses to a question is better."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -47,7 +47,7 @@ class Judge(Protocol):
         for index, judged in judge.judge_games(games):
             print(games[index].question, judged.decision)
 
-    `name` says which judge this is, in output files and tables. `settings` is what decides its
+    `name` identifies the judge in output files and tables. `settings` is what decides its
     verdicts (model, template, temperature), plain JSON without secrets: it is kept next to the output,
     and a run with other settings does not go on in the same file.
     """

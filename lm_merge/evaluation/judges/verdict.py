@@ -17,7 +17,7 @@ _BRACKETED = re.compile(r"\[\[([AB<>=]+)\]\]")
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a reply says. unfinished: it holds no label at all, so that asking to go on may help."""
+    """A reply as read. unfinished: it contains no label at all, so that asking to go on may help."""
 
     decision: Decision | None
     unfinished: bool

@@ -1,4 +1,4 @@
-"""Merging a tensor by what data says of it: regmean and fisher."""
+"""Merging a tensor by statistics of data: regmean and fisher."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What data says of a model's parameters: Gram matrices of layer inputs, squared gradients."""
+"""Statistics of data for a model's parameters: Gram matrices of layer inputs, squared gradients."""
 
 import json
 from collections.abc import Callable, Sequence

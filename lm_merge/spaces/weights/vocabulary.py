@@ -25,9 +25,9 @@ class RowMap:
 
 
 def vocabulary(folder: Path, name: str) -> dict[str, int] | None:
-    """Token -> id of a folder's tokenizer, added tokens included; None where no file says it.
+    """Token -> id of a folder's tokenizer, added tokens included; None where no file contains it.
 
-    As transformers' tokenizer says, whichever files it comes in; tokenizer.json is read without it.
+    As transformers' tokenizer reads it, whichever files it comes in; tokenizer.json is read without it.
     Raises ValueError that names the model for a tokenizer that cannot be read.
     """
     path = folder / "tokenizer.json"
