@@ -79,10 +79,10 @@ def clustered_interval(
     if len(names) < 2:
         return NAN_INTERVAL
     counts = np.bincount(places).astype(float)
-    n, mean = counts.sum(), float(kept.mean())
+    n, mean = float(counts.sum()), float(kept.mean())
     rest = np.bincount(places, weights=kept) - mean * counts
     error = math.sqrt(len(names) / (len(names) - 1) * (rest**2).sum()) / n
-    n_effective = n**2 / (counts**2).sum()
+    n_effective = n**2 / float((counts**2).sum())
     if bounds is None:
         return student_interval(mean, error, n_effective - 1, confidence)
     return _inside(mean, error, n_effective, bounds, (kept.min(), kept.max()), confidence)
