@@ -57,7 +57,13 @@ TARGETS: dict[str, Settings] = {
         "kind": "language", "model": "tiny-instruct",
         "modules": ("model.embed_tokens", "model.layers.3.*"),
     },
-    "update_tms": {"kind": "update", "base": {"kind": "tms"}, "tuned": (0, 1, 2, 3)},
+    "update_tms": {
+        "kind": "update", "tuned": (4, 5),
+        "base": {
+            "kind": "tms", "n_features": 8, "n_hidden": 12, "active": (0, 1, 2, 3), "steps": 4000,
+            "zero_bias": True,
+        },
+    },
     "update_trio": {
         "kind": "update", "tuned": "tiny-thinker",
         "base": {"kind": "language", "model": "tiny-instruct", "modules": ("model.layers.*",)},
@@ -92,8 +98,9 @@ PAPER: dict[str, Settings] = {
 # ours: the remainder is masked as one more component, and U V starts at the weights
 DELTA_BASE: Settings = {"losses": DecompositionSettings.model_fields["losses"].default}
 DELTA: dict[str, Settings] = {
-    "tms_5-2": {"steps": 4000},
+    "tms_5-2": {"steps": 6000},
     "tms_5-2-id": {"steps": 5000},
+    "update_tms": {"components": 8, "steps": 2500, "batch": 512},
 }
 
 

@@ -1,6 +1,7 @@
 """Masks and masked passes: ranges, exactness, gradients."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +11,9 @@ from lm_merge.decomposition.decomposition import Decomposition
 from lm_merge.decomposition.fit import generator_of
 from lm_merge.decomposition.losses import one_layer
 from lm_merge.decomposition.masks import MASKS, Part, SeedDraws, draws_for, masks_of
+from lm_merge.decomposition.registry import experiment
 from lm_merge.decomposition.settings import DecompositionSettings
+from lm_merge.decomposition.targets.build import build_target
 from tests.decomposition.toys import PAPER, resid_mlp, resid_mlp_tensors, tms
 
 CPU = torch.device("cpu")
@@ -140,3 +143,27 @@ def test_a_layer_without_any_tie_to_its_weights_is_refused():
     with pytest.raises(ValueError, match="nothing then ties"):
         DecompositionSettings(remainder=False)
     assert DecompositionSettings(**PAPER).weight_of("faithfulness") == 1
+
+
+def test_an_update_of_a_toy_leaves_its_base_fixed_and_halves_its_data():
+    base = {
+        "kind": "tms", "n_features": 4, "n_hidden": 5, "active": (0, 1), "steps": 3, "batch": 16,
+        "zero_bias": True,
+    }  # fmt: skip
+    made = experiment("update_tms", target={"base": base, "tuned": (3,)})
+    target = build_target(made.target, Path())
+    found = started(target)
+    seen = found.see(target.batch(generators(2, 1), 400))
+    x, counts = seen.batch.x, seen.batch.weights
+    assert counts.sum(dim=1).tolist() == [400, 400]
+    on = (x > 0).sum(dim=(0, 1))
+    assert on[2] == 0
+    assert 0 < int(on[3]) < int(on[:2].min())  # on in half of the data only
+    masks = parts_masks(
+        found, seen, [Part(("linear1", "linear2"), kind) for kind in ("none", "zero")]
+    )
+    errors = found.divergences(seen, masks)
+    assert_close(errors[:, 0], torch.zeros(2), atol=1e-12, rtol=0)
+    W, b = target.base["W"], target.tuned["b"]
+    without = ((x @ W.T @ W + b).relu() - seen.output).square().mean(dim=-1)
+    assert_close(errors[:, 1], (without * counts).sum(dim=1) / 400)

@@ -8,7 +8,7 @@ from lm_merge.decomposition.masked import Target
 from lm_merge.decomposition.targets.language import language_target
 from lm_merge.decomposition.targets.settings import TargetSettings
 from lm_merge.decomposition.targets.trained import toy_target
-from lm_merge.decomposition.targets.update import language_update
+from lm_merge.decomposition.targets.update import update_target
 
 
 def build_target(
@@ -30,5 +30,5 @@ BUILDERS: dict[str, Callable[..., Target]] = {
     "language": language_target,
     "resid_mlp": toy_target,
     "tms": toy_target,
-    "update": language_update,
+    "update": update_target,
 }

@@ -24,6 +24,9 @@ class TMSSettings(_Settings):
     batch: PositiveInt = Field(default=1024, description="examples a step")
     lr: PositiveFloat = Field(default=5e-3, description="of AdamW with decay 0.01, constant")
     seed: int = Field(default=0, ge=0, description="first seed tried")
+    active: tuple[int, ...] | None = Field(
+        default=None, description="features that are ever on in training; None: all"
+    )
 
     @property
     def expected(self) -> Expected:
@@ -90,7 +93,7 @@ class UpdateSettings(_Settings):
         description="the model before", discriminator="kind"
     )
     tuned: str | tuple[int, ...] = Field(
-        description="language: the model after; TMS: the features whose outputs are exchanged"
+        description="language: the model after; TMS: the features that fine-tuning adds to the base's"
     )
     seed: int = Field(default=0, ge=0, description="of the fine-tuning and its data")
 

@@ -38,14 +38,23 @@ class SparseFeatures:
         values = self.low + (1 - self.low) / self.on * chance
         return torch.where(chance < self.on, values, 0.0)
 
-    def batch(self, generators: Sequence[torch.Generator], n: int) -> FeatureBatch:
+    def batch(
+        self,
+        generators: Sequence[torch.Generator],
+        n: int,
+        active: Sequence[Sequence[int]] | None = None,
+    ) -> FeatureBatch:
         """`n` examples for each seed; those without any feature are one row, weighted by their number.
 
-        Where an input of 0 leads to masked differences of 0, that is exact.
+        Where an input of 0 leads to masked differences of 0, that is exact. active: sets of features, in
+        equal parts of the batch; the other features are off. None: all features throughout.
         """
         rows, weights = [], []
         for generator in generators:
             x = self.draw(generator, n)
+            for place, kept in enumerate(active or ()):
+                part = slice(place * n // len(active or ()), (place + 1) * n // len(active or ()))
+                x[part] *= torch.zeros_like(x[0]).index_fill(0, torch.tensor(kept), 1.0)
             x = x[x.any(dim=1)]
             rows.append(torch.cat([x, x.new_zeros(1, self.n_features)]))
             counts = x.new_ones(len(x) + 1)

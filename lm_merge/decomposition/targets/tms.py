@@ -61,10 +61,14 @@ class TMSTarget:
         return matrix if name == "linear1" else matrix.transpose(-1, -2)
 
 
-def train_tms(settings: TMSSettings) -> Tensors:
+UNTAUGHT = 0.1  # start of the columns of features that are never on, relative to the others
+
+
+def train_tms(settings: TMSSettings, start: Tensors | None = None) -> Tensors:
     """Weights W [n_hidden, n_features] and bias b of a model trained at the settings' seed.
 
-    AdamW, decay 0.01, constant learning rate, mean squared error on fresh data.
+    AdamW, decay 0.01, constant learning rate, mean squared error on fresh data. start: weights that the
+    training goes on from, without decay; None: random ones.
     """
     generator = torch.Generator().manual_seed(settings.seed)
     n, d = settings.n_features, settings.n_hidden
@@ -72,11 +76,18 @@ def train_tms(settings: TMSSettings) -> Tensors:
     b = torch.zeros(n)
     if not settings.zero_bias:
         b = (2 * torch.rand(n, generator=generator) - 1) / d**0.5
+    active = torch.ones(n)
+    if settings.active is not None:
+        active = torch.zeros(n).index_fill(0, torch.tensor(settings.active), 1.0)
+        W = W * torch.where(active > 0, 1.0, UNTAUGHT)
+    if start is not None:
+        W, b = start["W"].clone(), start["b"].clone()
     learned = [W.requires_grad_(), b.requires_grad_()]
-    optimizer = torch.optim.AdamW(learned, lr=settings.lr, weight_decay=0.01)
+    decay = 0.01 if start is None else 0.0
+    optimizer = torch.optim.AdamW(learned, lr=settings.lr, weight_decay=decay)
     data = SparseFeatures(n, settings.on)
     for _ in range(settings.steps):
-        x = data.draw(generator, settings.batch)
+        x = data.draw(generator, settings.batch) * active
         x = x[x.any(dim=1)]  # an empty example is one of B outputs ReLU(b), added below
         error = (torch.relu(x @ W.T @ W + b) - x).square().sum()
         empty = (settings.batch - len(x)) * torch.relu(b).square().sum()

@@ -1,10 +1,15 @@
 """The change that fine-tuning made to a model, as a target: the base is fixed, the change decomposed."""
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lm_merge.decomposition.components import Layer
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lm_merge.decomposition.components import Layer, Tensors
+from lm_merge.decomposition.masked import Apply
 from lm_merge.decomposition.targets.language import (
     LanguageTarget,
     chosen_modules,
@@ -12,12 +17,80 @@ from lm_merge.decomposition.targets.language import (
     layer_of,
     texts_of,
 )
-from lm_merge.decomposition.targets.settings import LanguageSettings, UpdateSettings
+from lm_merge.decomposition.targets.settings import LanguageSettings, TMSSettings, UpdateSettings
+from lm_merge.decomposition.targets.sparse_features import FeatureBatch, SparseFeatures
+from lm_merge.decomposition.targets.tms import train_tms
 
 
 def update_layer(base: Layer, tuned: Layer) -> Layer:
     """The map base + (tuned - base), of which only the difference is decomposed."""
     return replace(tuned, fixed=base.weight, weight=tuned.weight - base.weight)
+
+
+@dataclass(frozen=True)
+class TMSUpdate:
+    """What fine-tuning on further features changed in a TMS; data of both, in equal parts.
+
+    base, tuned: weights before and after. old, new: features that the base knows, and all that the tuned
+    model knows.
+    """
+
+    settings: TMSSettings
+    base: Tensors
+    tuned: Tensors
+    old: tuple[int, ...]
+    new: tuple[int, ...]
+
+    @property
+    def layers(self) -> dict[str, Layer]:
+        W, change = self.base["W"], self.tuned["W"] - self.base["W"]
+        first = Layer("linear1", change, fixed=W)
+        second = Layer("linear2", change.T, bias=self.tuned["b"], fixed=W.T, tied_to="linear1")
+        return {"linear1": first, "linear2": second}
+
+    def batch(self, generators: Sequence[torch.Generator], n_examples: int) -> FeatureBatch:
+        data = SparseFeatures(self.settings.n_features, self.settings.on)
+        return data.batch(generators, n_examples, active=(self.old, self.new))
+
+    def forward(self, batch: FeatureBatch, apply: Apply, copies: int = 1) -> Tensor:
+        state = batch.x if copies == 1 else batch.x.repeat(1, copies, 1)
+        return apply("linear2", apply("linear1", state)).relu()
+
+    def divergence(self, output: Tensor, clean: Tensor) -> Float[Tensor, "seeds rows"]:
+        """Mean squared error over the outputs."""
+        return (output - clean).square().mean(dim=-1)
+
+
+def update_target(
+    settings: UpdateSettings,
+    folder: Path,
+    *,
+    device: str | None = None,
+    note: Callable[[str], None] = lambda line: None,
+) -> LanguageTarget | TMSUpdate:
+    """The change of a TMS or of a language model."""
+    build = tms_update if isinstance(settings.base, TMSSettings) else language_update
+    return build(settings, folder, device=device, note=note)
+
+
+def tms_update(
+    settings: UpdateSettings,
+    folder: Path,
+    *,
+    device: str | None = None,
+    note: Callable[[str], None] = lambda line: None,
+) -> TMSUpdate:
+    """A TMS that knows the base's active features, and the same fine-tuned on `tuned` more."""
+    base = settings.base
+    if not isinstance(base, TMSSettings) or base.active is None or isinstance(settings.tuned, str):
+        raise ValueError("an update of a TMS needs base.active and tuned, both lists of features")
+    new = tuple(sorted({*base.active, *settings.tuned}))
+    before = train_tms(base)
+    changed = base.model_copy(update={"active": new, "seed": 1000 + settings.seed})
+    after = train_tms(changed, before)
+    place = device or "cpu"
+    weights = [{name: one.to(place) for name, one in each.items()} for each in (before, after)]
+    return TMSUpdate(base, *weights, base.active, new)
 
 
 def language_update(
