@@ -89,8 +89,8 @@ def tms_update(
     changed = base.model_copy(update={"active": new, "seed": 1000 + settings.seed})
     after = train_tms(changed, before)
     place = device or "cpu"
-    weights = [{name: one.to(place) for name, one in each.items()} for each in (before, after)]
-    return TMSUpdate(base, *weights, base.active, new)
+    first, second = ({n: one.to(place) for n, one in each.items()} for each in (before, after))
+    return TMSUpdate(base, first, second, base.active, new)
 
 
 def language_update(
