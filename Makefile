@@ -10,12 +10,18 @@ STAMP := .venv/.installed-$(subst $(comma),-,$(EXTRAS))
 TL3 := .venv-tl3
 TL3_PINS := transformer-lens==3.9.0 better-abc==0.0.3
 TL3_TESTS := tests/metrics tests/models tests/operators tests/spaces tests/recipes
+LOWEST := .venv-lowest
+LOWEST_TESTS := tests/metrics tests/models/test_models.py tests/operators tests/recipes tests/spaces/test_cache.py \
+	tests/spaces/test_latents.py tests/test_packaging.py
+# A line for a .pth file: all that an environment lacks is .venv's.
+ON_TOP = import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))
+PURELIB = import sysconfig; print(sysconfig.get_path("purelib"))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-tl3 check fix coverage paper notebooks bench docs clean
+.PHONY: help setup demo test test-lowest test-tl3 check fix coverage paper notebooks bench docs clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(STAMP) ## make .venv and install everything into it
 
@@ -24,6 +30,9 @@ demo: $(STAMP) ## the bundled pair, merged, scored and drawn in one report
 
 test: $(STAMP) ## the tests; more with ARGS, for example ARGS='-m slow'
 	$(BIN)/python -m pytest -n logical --dist worksteal $(ARGS)
+
+test-lowest: $(LOWEST)/.installed ## the core tests with the lowest version of each dependency that pyproject.toml allows
+	$(LOWEST)/bin/python -m pytest -n logical --dist worksteal $(LOWEST_TESTS) $(ARGS)
 
 test-tl3: $(TL3)/.installed ## the core tests with TransformerLens 3.9 and its HookedTransformer
 	$(TL3)/bin/python -m pytest -n logical --dist worksteal $(TL3_TESTS) $(ARGS)
@@ -68,8 +77,20 @@ $(TL3)/.installed: $(STAMP) Makefile
 	rm -rf $(TL3)
 	$(BIN)/python -m venv --without-pip $(TL3)
 	$(BIN)/python -m pip --python $(TL3) install -q --disable-pip-version-check --no-deps $(TL3_PINS)
-	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
-		> "$$($(TL3)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/venv.pth"
+	$(BIN)/python -c '$(ON_TOP)' > "$$($(TL3)/bin/python -c '$(PURELIB)')/venv.pth"
+	@touch $@
+
+# Its own minimums come first, torch and all else are .venv's: torch has one CPU build, so its own minimum is not
+# tested; that of TransformerLens is test-tl3's. pip resolves what the minimums need, so that minimums which
+# exclude each other fail here. It lists packages of extras that need more than the core: those are not run.
+# Wheels of the lowest numpy, pandas and scipy exist for Python 3.11 and 3.12.
+$(LOWEST)/.installed: $(STAMP) Makefile tests/declared_minimums.py
+	rm -rf $(LOWEST)
+	$(BIN)/python -m venv --without-pip $(LOWEST)
+	$(BIN)/python -c '$(ON_TOP)' > "$$($(LOWEST)/bin/python -c '$(PURELIB)')/venv.pth"
+	$(BIN)/python tests/declared_minimums.py > $(LOWEST)/minimums.txt
+	$(BIN)/python -m pip --python $(LOWEST) install -q --disable-pip-version-check --no-compile \
+		--only-binary :all: -r $(LOWEST)/minimums.txt
 	@touch $@
 
 # torch goes first and alone: by the bare version an index that offers a CPU build gives that one,

@@ -1,8 +1,11 @@
 """What the project says of itself holds: paths, commands, versions, pins, shipped folders."""
 
+import ast
 import re
+import sys
 import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions, requires, version
 from pathlib import Path
 
 import pytest
@@ -10,11 +13,19 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.declared_minimums import ELSEWHERE, declared, minimums
+
 PROJECT = Path(__file__).parents[1]
 SHIPPED = ("lm_merge", "figures", "analyses")
 FOLDERS = (*SHIPPED, "benchmarks", "notebooks", "recipes", "tests", ".ci")
 TOP_SUFFIXES = (".md", ".toml", ".cff", ".txt")
 META = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+# imported, and no requirement of its own: part of the interface of the package that brings it
+BROUGHT_BY = {
+    "anyio": "inspect-ai",
+    "datasets": "lm-eval",
+    "pydantic_core": "pydantic",
+}
 GUIDES = ("README.md", "CHANGELOG.md", "benchmarks/README.md")
 
 
@@ -84,6 +95,54 @@ def test_each_dependency_is_bounded_and_pinned_within_its_bound(requirement):
     version = pins().get(canonicalize_name(requirement.name))
     assert version is not None, f"{requirement.name} is missing in constraints.txt"
     assert version in requirement.specifier
+
+
+def test_minimums_are_those_declared_in_a_form_that_pip_reads():
+    required = ["a-b[x]>=1.2,<3", "c>=4", "torch>=2.6", "transformer-lens>=3.9,<5"]
+    assert list(minimums(required)) == ["a-b[x]==1.2", "c==4"]
+
+
+@pytest.mark.parametrize("line", ["a<3", "a", "a==2", "a>1", "a>=1,>=2"])
+def test_a_requirement_without_one_minimum_is_refused(line):
+    with pytest.raises(ValueError, match="write it as 'name>=version'"):
+        list(minimums([line]))
+
+
+def test_every_core_dependency_has_a_tested_minimum_or_is_named_as_tested_elsewhere():
+    tested = {Requirement(line).name for line in minimums(declared())}
+    core = {Requirement(line).name for line in META["dependencies"]}
+    assert tested == core - ELSEWHERE
+    assert core >= ELSEWHERE
+
+
+@pytest.mark.skipif("lowest" not in Path(sys.prefix).name, reason="needs make test-lowest")
+def test_the_lane_of_minimums_runs_the_minimums():
+    for requirement in map(Requirement, minimums(declared())):
+        assert requirement.specifier.contains(version(requirement.name)), requirement.name
+
+
+def imported_packages(folder: Path) -> set[str]:
+    """First names of the modules that code in `folder` imports, at any depth of a function."""
+    trees = (ast.parse(path.read_text()) for path in folder.rglob("*.py"))
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    plain = {each.name for node in nodes if isinstance(node, ast.Import) for each in node.names}
+    froms = {node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
+    return {name.split(".")[0] for name in plain | froms if name}
+
+
+def test_what_the_library_imports_is_declared():
+    providers = packages_distributions()
+    names = {canonicalize_name(each.name) for each in requirements()} | {META["name"]}
+    undeclared = {
+        package
+        for package in imported_packages(PROJECT / "lm_merge") - set(sys.stdlib_module_names)
+        if names.isdisjoint(map(canonicalize_name, providers.get(package, [package])))
+    }
+    assert undeclared - set(SHIPPED) == set(BROUGHT_BY)
+    for package, owner in BROUGHT_BY.items():
+        assert canonicalize_name(owner) in names
+        needed = {canonicalize_name(Requirement(line).name) for line in requires(owner) or []}
+        assert canonicalize_name(package) in needed
 
 
 def test_pins_name_no_build():
