@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from analyses import ANALYSES
 from lm_merge import cli
 from lm_merge.cli import generate as generate_command
 from lm_merge.errors import EXTRA_OF, one_line_errors
@@ -37,6 +38,14 @@ def test_help_of_a_command_imports_neither_torch_nor_transformers(tmp_path, comm
     loaded, printed = loaded_by(tmp_path, "lm_merge.cli", command, "--help")
     assert f"usage: lm-merge {command}" in printed
     assert HEAVY.isdisjoint(loaded)
+
+
+@pytest.mark.parametrize("name", ANALYSES)
+def test_help_of_an_analysis_imports_neither_torch_nor_transformers(tmp_path, name):
+    loaded, printed = loaded_by(tmp_path, ANALYSES[name], "--help")
+    assert f"usage: python -m {ANALYSES[name]}" in printed
+    assert "--export" in printed
+    assert (HEAVY | {"plotly", "sklearn"}).isdisjoint(loaded)
 
 
 def test_help_of_lm_merge_lists_every_command_and_draws_nothing(tmp_path):
