@@ -12,7 +12,9 @@ class LatentRecipe(Recipe, frozen=True):
     """A merge of residual streams, `resid_post` of chosen blocks."""
 
     space: Literal["latents"] = Field(default="latents", description="where the merge happens")
-    operator: str = Field(default="slerp", description="the merge operator")
+    operator: str = Field(
+        default="slerp", description="lerp, regmean, slerp, task_vector, or one added to OPERATORS"
+    )
     base: Source | None = Field(
         default=None, description="common ancestor, where the operator needs one"
     )

@@ -9,6 +9,7 @@ from torch.testing import assert_close
 from lm_merge.geometry import angle, log_map, unit
 from lm_merge.operators import OPERATORS, get_operator, karcher_mean, lerp, needs_base, slerp
 from lm_merge.operators.steering import Steering
+from lm_merge.recipes import LatentRecipe
 
 # operators that break a clause on purpose, with the reason
 NOT_SYMMETRIC = {
@@ -128,6 +129,12 @@ def test_steering_adds_its_vector_and_gives_back_the_very_tensor_at_zero():
     assert Steering({1: delta}, alpha=0.0).add(state, 1) is state
     exact = torch.tensor([1.0, 1.0, 1.0, 1.0], dtype=torch.float64) + 2**-40
     assert torch.equal(Steering({1: delta}, alpha=2.0).add(exact, 1), exact + 2 * delta.double())
+
+
+def test_the_help_of_a_recipe_lists_the_operators_that_there_are():
+    """The list is written down there because help does not import the operators and torch."""
+    listed = str(LatentRecipe.model_fields["operator"].description).split(", or ")[0].split(", ")
+    assert listed == list(OPERATORS)
 
 
 def test_unknown_operator_names_the_known_ones():
