@@ -8,7 +8,7 @@ from pydantic import ValidationError
 import lm_merge as lm
 from lm_merge.spaces.weights import make_weight_plan
 
-RECIPES = Path(__file__).parents[1] / "recipes"
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
 MINIMAL = {"host": "a", "donors": ["b"], "layers": [1], "alpha": 0.5}
 
 
@@ -72,7 +72,11 @@ def test_a_merge_knows_its_recipe_and_a_recipe_makes_the_merge(
     assert (merge(tokens) == again(tokens)).all()
 
 
-@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_bundled_recipes_are_found():
+    assert "bundled" in [path.stem for path in RECIPES]  # without any, the next test runs for none
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_that_comes_along_is_valid_and_the_bundled_ones_speak(path):
     recipe = lm.Recipe.load(path)
     if recipe.space == "weights":
