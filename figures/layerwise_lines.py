@@ -44,12 +44,14 @@ def plot_layerwise_lines(table: pd.DataFrame, metric: str) -> go.Figure:
     if not layers:
         raise ValueError("table has no merge at a block (layer is missing everywhere)")
     span = max(1, max(layers) - min(layers))
-    n_wholes = 0
+    n_wholes, named = 0, set()
     for column, alpha in enumerate(alphas, start=1):
         n_wholes = 0
         for place, (operator, space) in enumerate(kinds):
             chosen = (rows["operator"] == operator) & (rows["space"] == space)
             points = rows.loc[chosen & (rows["alpha"] == alpha)].sort_values("layer")
+            if points.empty:  # a merge that was measured at another alpha only
+                continue
             if points["layer"].isna().all():
                 n_wholes += 1
                 end = max(layers) + BAR_GAP * span * n_wholes
@@ -58,7 +60,8 @@ def plot_layerwise_lines(table: pd.DataFrame, metric: str) -> go.Figure:
                 trace = _line(points, shift=SHIFT * span * (place - (len(kinds) - 1) / 2))
             name = f"{operator} in {space}" if several else operator
             style = {"color": operator_color(operator), "dash": space_dash(space), "width": 2}
-            trace.update(name=name, legendgroup=name, line=style, showlegend=column == 1)
+            trace.update(name=name, legendgroup=name, line=style, showlegend=name not in named)
+            named.add(name)
             figure.add_trace(trace, row=1, col=column)
     level = "level: whole models, which have no block" if n_wholes else ""
     operators = [str(operator) for operator in distinct(rows, "operator")]

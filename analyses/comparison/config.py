@@ -1,9 +1,16 @@
 """What a comparison compares, on which questions, and who judges."""
 
 from pathlib import Path
-from typing import Literal, TypeGuard
+from typing import Any, Literal, TypeGuard
 
-from pydantic import Field, NonNegativeFloat, PositiveInt, computed_field, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    PositiveInt,
+    computed_field,
+    field_validator,
+    model_validator,
+)
 
 from analyses.comparison.systems import System, default_systems, sources_of
 from analyses.judge.config import JudgeConfig
@@ -22,7 +29,7 @@ class ComparisonConfig(MeasuredRecipe):
         description="of latent merges besides the recipe's own; each is compared with its counterpart "
         "on weights",
     )
-    systems: dict[str, str | ModelSource | Recipe] = Field(
+    systems: dict[str, str | ModelSource | Recipe | dict[str, Any]] = Field(
         default={},
         description="name -> model, recipe file or recipe, in place of the default systems",
     )
@@ -57,6 +64,14 @@ class ComparisonConfig(MeasuredRecipe):
         description="run models' programs against the public examples of a question, isolated by "
         "bubblewrap, which must be installed (Linux: apt-get install bubblewrap)",
     )
+
+    @field_validator("systems", mode="before")
+    @classmethod
+    def _read_mappings(cls, systems: object) -> object:
+        """Mappings as the model sources or recipes that they are; the command line leaves them alone."""
+        if not isinstance(systems, dict):
+            return systems
+        return {name: _read(one) for name, one in systems.items()}
 
     @model_validator(mode="after")
     def _fits_together(self) -> "ComparisonConfig":
@@ -102,7 +117,14 @@ def _is_recipe_file(source: object) -> TypeGuard[str]:
     return isinstance(source, str) and Path(source).suffix in (".yaml", ".yml")
 
 
-def _system(source: str | ModelSource | Recipe) -> System:
+def _read(system: object) -> object:
+    if not isinstance(system, dict):
+        return system
+    return ModelSource.model_validate(system) if "model" in system else Recipe.load(system)
+
+
+def _system(source: str | ModelSource | Recipe | dict[str, Any]) -> System:
+    assert not isinstance(source, dict)  # read when the configuration was made
     if isinstance(source, Recipe):
         return source
     return Recipe.load(source) if _is_recipe_file(source) else as_source(source)

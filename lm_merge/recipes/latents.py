@@ -34,7 +34,9 @@ class LatentRecipe(Recipe, frozen=True):
     @model_validator(mode="before")
     @classmethod
     def _layers_given(cls, given: object) -> object:
-        if isinstance(given, dict) and given.get("layers") is None:
+        if not isinstance(given, dict) or set(given) - set(cls.model_fields):
+            return given  # an unknown key is reported first: it may be a misspelt `layers`
+        if given.get("layers") is None:
             raise ValueError("layers is missing: space 'latents' needs the blocks to merge, from 0")
         return given
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, FiniteFloat
 
 from lm_merge.errors import short
 
-Number = FiniteFloat | bool
+Number = FiniteFloat | int | bool
 Gradient = list[Number]
 
 

@@ -12,6 +12,7 @@ from lm_merge.models.tail import Tail
 from lm_merge.scoring.compositions import Compositions
 from lm_merge.scoring.next_tokens import end_of
 from lm_merge.scoring.texts import Texts
+from lm_merge.sites import record_resid_post
 
 
 class FullModelMerge(NamedTuple):
@@ -38,12 +39,15 @@ def full_model_merges(merges: Compositions) -> dict[FullModelMerge, float]:
 
 def outputs(merges: Compositions, texts: Texts) -> Iterator[tuple[FullModelMerge, NextTokenOutput]]:
     """The output of each of them on a batch, and its stream at the last block if it has one."""
-    tokens, mask = texts.tokens, texts.attention_mask
+    tokens, mask, space = texts.tokens, texts.attention_mask, merges.recipe.space
     for key, alpha in full_model_merges(merges).items():
         with torch.no_grad(), merges.at[alpha]() as model:
-            if merges.has_stream:
+            if space == "weights":
                 passed = Tail(model).record(tokens, mask, layers=())
                 output = NextTokenOutput(passed.tail.readout(end_of(passed)), end_of(passed))
+            elif space == "latents":  # a tail has no hooks, so it would compute the host alone
+                end = record_resid_post(model, tokens, mask)[-1]
+                output = NextTokenOutput(model(tokens, mask), end)
             else:
                 output = NextTokenOutput(model(tokens, mask))
         yield key, output

@@ -92,7 +92,7 @@ RECIPE = "host: tiny-instruct\ndonors: [tiny-thinker]\n"
         ("layers: [31]\nalpha: 0.5\n", "layer=31 is outside 0..7 for host 'tiny-instruct'"),
         ("layers: [3]\nalpha: 0.5\noperator: slrp\n", "unknown operator 'slrp'; choose from"),
         ("layers: [3]\nalpha: 0.5\noperator_args: {foo: 1}\n", "operator_args=['foo'] are unknown"),
-        ("layers: [3\n", "while parsing a flow sequence"),
+        ("layers: [3\n", "is no plain YAML: expected ',' or ']'"),
     ],
 )
 def test_errors_that_a_user_can_mend_are_one_line(tmp_path, capsys, text, message):
@@ -102,7 +102,9 @@ def test_errors_that_a_user_can_mend_are_one_line(tmp_path, capsys, text, messag
         cli.main(["generate", str(recipe), '["Hello"]'])
     error = capsys.readouterr().err
     assert "Traceback" not in error
-    assert f"lm-merge: {message}" in error
+    assert error.startswith("lm-merge: ")
+    assert error.count("\n") == 1
+    assert message in error
 
 
 def test_the_command_alone_shows_its_help_and_a_wrong_word_is_one_line(capsys):

@@ -94,5 +94,7 @@ def test_rows_are_padded_on_the_left(tiny_instruct):
 
 def test_the_context_is_known_of_both_kinds_of_host(tiny_instruct):
     assert context_length(tiny_instruct) == 512
-    hooked = SimpleNamespace(cfg=SimpleNamespace(n_ctx=64))  # as a HookedTransformer has it
+    hooked = SimpleNamespace(
+        cfg=SimpleNamespace(n_ctx=64), parameters=list
+    )  # as a HookedTransformer has it
     assert context_length(HookedLM(hooked, None, None, "x")) == 64

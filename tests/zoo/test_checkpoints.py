@@ -11,7 +11,7 @@ from lm_merge.evaluation import ask
 from lm_merge.zoo.names import ACCURACY_FILE, BUNDLED, CHECKPOINTS
 from lm_merge.zoo.tasks import SKILLS, draw_questions
 
-README = Path(__file__).parents[2] / "README.md"
+GUIDE = Path(__file__).parents[2] / "docs" / "install.md"
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +55,8 @@ def test_the_trio_is_small_and_shares_one_tokenizer():
     assert len(texts) == 1
 
 
-def test_the_readmes_table_is_the_measured_one(accuracy):
-    lines = README.read_text().splitlines()
+def test_the_guides_table_is_the_measured_one(accuracy):
+    lines = GUIDE.read_text().splitlines()
     for skill in SKILLS:
         row = accuracy[accuracy.skill == skill].set_index("model")
         cells = [

@@ -100,12 +100,12 @@ def test_what_it_cannot_do_is_refused(tmp_path):
 def test_models_of_one_recipe_share_what_is_loaded(recipe):
     one, other = (get_model(f"lm_merge/{recipe}", memoize=False) for _ in range(2))
     assert one.api is not other.api
-    assert one.api._speaker is other.api._speaker
+    assert one.api._served is other.api._served
     lm.Recipe.load({"host": "tiny-instruct", "donors": ["tiny-coder"], "layers": {3: 0.5}}).save(
         recipe
     )
     changed = get_model(f"lm_merge/{recipe}", memoize=False)
-    assert changed.api._speaker is not one.api._speaker
+    assert changed.api._served is not one.api._served
 
 
 def test_connections_follow_the_batch_size():

@@ -178,7 +178,7 @@ def test_pairwise_values_by_hand():
 def test_sources_that_cannot_serve_are_refused(tmp_path):
     source = tmp_path / "no_questions.jsonl"
     source.write_text('{"question": "x"}\n{"text": "y"}\n')
-    with pytest.raises(ValueError, match="no question in line 2"):
+    with pytest.raises(ValueError, match="line 2: question: Field required"):
         pairwise(str(source))
     with pytest.raises(ValueError, match="system_template needs template"):
         judgebench(str(PAIRS), system_template="x")
