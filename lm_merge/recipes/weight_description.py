@@ -89,7 +89,9 @@ def _check_models(description: Description) -> None:
 
 def _check_parameters(description: Description) -> None:
     name = description.method
-    known = sorted([*get_weight_method(name).parameters, *(["t"] if name == "slerp" else [])])
+    known: list[str] = sorted(
+        {*get_weight_method(name).parameters, *(("t",) if name == "slerp" else ())}
+    )
     for where, parameters in description.levels:
         unknown = sorted(set(parameters) - set(known))
         if unknown:

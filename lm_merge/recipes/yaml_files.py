@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.composer import ComposerError
 
 N_VALUES = 100_000  # far above any recipe; aliases of aliases multiply
 
@@ -87,9 +88,7 @@ def _n_values(node: yaml.Node, known: dict[int, int]) -> int:
         children = [one for pair in node.value for one in pair] if pairs else node.value
         known[id(node)] = 1 + sum(_n_values(child, known) for child in children)
     if known[id(node)] < 0:
-        raise yaml.composer.ComposerError(
-            None, None, "an alias is inside of what it names", node.start_mark
-        )
+        raise ComposerError(None, None, "an alias is inside of what it names", node.start_mark)
     return known[id(node)]
 
 

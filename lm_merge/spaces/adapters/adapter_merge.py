@@ -85,7 +85,8 @@ class AdapterMerge:
             check_fits(native, adapter)
         check_policy(heads, read)
         self.host, self.adapters, self.operator = host, read, operator
-        self.heads, self.transforms, self.method_args = heads, tuple(transforms), dict(method_args)
+        self.heads: HeadPolicy = heads
+        self.transforms, self.method_args = tuple(transforms), dict(method_args)
         self.key_mode: KeyMode = keys
         self.head: str | None = None
         method = get_adapter_method(operator)
