@@ -23,7 +23,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 from rich.console import Console
 from rich.progress import Progress
@@ -36,6 +35,7 @@ from analyses.running.options import OutputOptions, config_in, parse_config
 from analyses.running.recipe_options import changed
 from analyses.sweep_options import Execution
 from lm_merge.errors import one_line_errors
+from lm_merge.recipes import read_mapping
 from lm_merge.runs import (
     CellOutcome,
     Executor,
@@ -185,9 +185,7 @@ def export_tables(tables: Tables, folder: Path) -> None:
 
 def sweep_file(file: Path, **options: Any) -> None:
     """Sweep what a YAML file says; `options` are fields of `SweepOptions` besides."""
-    content = yaml.safe_load(file.read_text())
-    if not isinstance(content, dict):
-        raise ValueError(f"{file} holds no mapping; it needs analysis, base and grid")
+    content = read_mapping(file, "sweep")
     unknown = sorted(set(content) - set(SweepConfig.model_fields))
     if unknown:
         raise ValueError(

@@ -4,10 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from analyses.running.recipe_words import own_alpha
-from lm_merge.recipes import Recipe
+from lm_merge.recipes import Recipe, read_mapping, read_value
 
 OPTION = "--recipe."
 
@@ -31,7 +29,7 @@ def split_changes(argv: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
             if found is None:
                 raise ValueError(f"{word} needs a value")
             value = found
-        changes[key] = yaml.safe_load(value)
+        changes[key] = read_value(value, OPTION + key)
     return left, changes
 
 
@@ -72,11 +70,7 @@ def refuse_recipe_as_config(argv: Sequence[str]) -> None:
         path = Path(file or after)
         if name != "--config" or not path.is_file():
             continue
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError):
-            continue  # the parser reports it
-        if isinstance(content, dict) and {"host", "donors"} <= set(content):
+        if {"host", "donors"} <= set(read_mapping(path, "configuration")):
             raise ValueError(
                 f"--config {path} is a recipe, not a configuration of this analysis: give it as "
                 f"--recipe {path}"

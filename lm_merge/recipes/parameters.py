@@ -137,14 +137,16 @@ def _value_for(setting: Setting, tensor: str, depth: float) -> Number | None:
     return values[left] + (place - left) * (values[right] - values[left])
 
 
-def check_filters(levels: Iterable[tuple[str, Settings]], tensors: Iterable[str]) -> None:
-    """Raise ValueError for a filter that occurs in no tensor's name; levels with words for errors."""
+def filters_without_tensor(
+    levels: Iterable[tuple[str, Settings]], tensors: Iterable[str]
+) -> tuple[str, ...]:
+    """A note for every filter that occurs in no tensor's name; levels with words for the notes."""
     names = list(tensors)
-    for where, level in levels:
-        for name, setting in level.items():
-            for entry in setting if isinstance(setting, list) else ():
-                if isinstance(entry, Filtered) and not any(map(entry.fits, names)):
-                    raise ValueError(
-                        f"{where}: filter {entry.filter!r} of {name} fits no tensor; correct it, or "
-                        f"leave the entry out. Tensors are {names[0]!r}, {names[len(names) // 2]!r}, ..."
-                    )
+    return tuple(
+        f"{where}: filter {entry.filter!r} of {name} fits no tensor, so its value counts for none; "
+        f"tensors are {names[0]!r}, {names[len(names) // 2]!r}, ..."
+        for where, level in levels
+        for name, setting in level.items()
+        for entry in (setting if isinstance(setting, list) else ())
+        if isinstance(entry, Filtered) and not any(map(entry.fits, names))
+    )

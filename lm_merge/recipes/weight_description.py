@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from lm_merge.operators.weight_methods import RANGES, get_weight_method
-from lm_merge.recipes.parameters import Settings, check_filters, check_range
+from lm_merge.recipes.parameters import Settings, check_range
 from lm_merge.recipes.recipe import Tolerance
 from lm_merge.recipes.slices import Slice
 from lm_merge.recipes.sources import ModelSource
@@ -59,10 +59,6 @@ class Description:
         _check_parameters(self)
         if self.dtype not in (None, *DTYPES):
             raise ValueError(f"dtype={self.dtype!r} is unknown; choose from {', '.join(DTYPES)}")
-
-    def check_filters(self, tensors: list[str]) -> None:
-        """Raise ValueError for a filter that fits none of the tensors of the output."""
-        check_filters(self.levels, tensors)
 
 
 def _check_models(description: Description) -> None:

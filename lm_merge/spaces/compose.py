@@ -51,18 +51,22 @@ class SourceLoader:
         for model in self.loaded:
             if self._is(model, given):
                 return model
-        dtype = given.dtype or self.dtype
-        key = given.model_copy(update={"dtype": dtype})
+        _refuse_unsupported(given)
+        dtype, device = given.dtype or self.dtype, given.device or self.device
+        place = None if device is None else str(device)
+        key = given.model_copy(update={"dtype": dtype, "device": place})
         if key not in self._kept:
-            self._kept[key] = load(
-                given.model, device=self.device, dtype=dtype, revision=given.revision
-            )
+            self._kept[key] = load(given.model, device=device, dtype=dtype, revision=given.revision)
         return self._kept[key]
 
     def _is(self, model: HookedLM, wanted: ModelSource) -> bool:
         own = as_source(model.source)
         dtype = wanted.dtype or self.dtype
         alike = dtype in (None, "auto", str(model.dtype).removeprefix("torch."))
+        if wanted.device is not None:
+            place = torch.device(wanted.device)
+            alike &= place.type == model.device.type
+            alike &= place.index in (None, model.device.index)
         return alike and (own.model, own.revision) == (wanted.model, wanted.revision)
 
     def dtype_of(self, source: Source) -> str | None:
@@ -73,6 +77,19 @@ class SourceLoader:
             config = AutoConfig.from_pretrained(resolve(given.model), revision=given.revision)
             dtype = config.dtype
         return None if dtype is None else str(dtype).removeprefix("torch.")
+
+
+def _refuse_unsupported(source: ModelSource) -> None:
+    if source.adapter is not None:
+        raise ValueError(
+            f"adapter={source.adapter!r} of {source.model!r}: this space loads whole models; "
+            "merge the adapter into its model, and name that folder"
+        )
+    if source.task == "classification":
+        raise ValueError(
+            f"task='classification' of {source.model!r}: this space merges models that generate; "
+            "leave task out"
+        )
 
 
 def compose(

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-import yaml
 from lm_eval.models.huggingface import HFLM
 
 from lm_merge.evaluation.prompting import template_errors
@@ -160,5 +159,5 @@ def _as_data(recipe: str | Path | dict[str, Any] | Recipe | Composed) -> Any:
     if isinstance(recipe, Recipe):
         return recipe.model_dump(mode="json")
     if isinstance(recipe, (str, Path)) and Path(recipe).suffix in RECIPE_SUFFIXES:
-        return yaml.safe_load(Path(recipe).read_text(encoding="utf-8"))
+        return Recipe.load(recipe).model_dump(mode="json")
     return recipe.name if isinstance(recipe, Composed) else recipe

@@ -8,7 +8,7 @@ from lm_merge.models.model_class import check_whole
 from lm_merge.operators.consensus import agreeing_sum
 from lm_merge.operators.weight_methods import get_weight_method
 from lm_merge.recipes import ModelSource
-from lm_merge.recipes.parameters import Number, lookup
+from lm_merge.recipes.parameters import Number, filters_without_tensor, lookup
 from lm_merge.recipes.slices import Slice, SliceSource
 from lm_merge.recipes.weight_description import Description
 from lm_merge.spaces.weights.alignment import aligned, token_embedding
@@ -50,7 +50,7 @@ def make_plan(description: Description, checkpoints: Mapping[ModelSource, Checkp
     )
     maker = _Maker(description, host, checkpoints, maps, owner, label_maps)
     tensors, origins = maker.tensors()
-    description.check_filters([one.name for one in tensors])
+    notes += filters_without_tensor(description.levels, [one.name for one in tensors])
     opened = tuple(checkpoints.values())
     return Plan(description, host, tensors, origins, owner, notes, opened)
 
