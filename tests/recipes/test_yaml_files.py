@@ -20,7 +20,7 @@ FANS = "\n".join(
         (b"host: a\ndonors: [b]\nhost: c\n", r"the key 'host' is there twice.*line 3"),
         (b"host: a\ndonors: [{model: b, model: c}]\n", "the key 'model' is there twice"),
         (f"host: a\nlayers: [1]\n{FANS}".encode(), "aliases .* allowed are 1e.05"),
-        (b"host: &a [*a]\n", "an alias stands inside of what it names"),
+        (b"host: &a [*a]\n", "an alias is inside of what it names"),
         (b"host: " + b"[" * 5000, "nested too deeply"),
         (b"host: 2001-99-99\n", "put the value in quotes"),
         (b"? [a, b]\n: 3\n", "unhashable key"),
