@@ -34,6 +34,8 @@ def generate(
     """
     from lm_merge.spaces.compose import system
 
+    if not prompt:
+        raise ValueError(f"prompt={prompt!r} is empty; give a text, or a list of at least one")
     without_loading_bars()
     source = system(recipe, device=device, dtype=dtype)
     prompts = [prompt] if isinstance(prompt, str) else prompt

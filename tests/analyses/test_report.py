@@ -118,6 +118,12 @@ def test_the_command_alone_shows_its_help_and_a_wrong_word_is_one_line(capsys):
     assert error.count("\n") == 1
 
 
+def test_prompts_that_are_none_end_in_one_line(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["generate", "tiny-instruct", "[]"])
+    assert "prompt=[] is empty; give a text" in capsys.readouterr().err
+
+
 def test_a_missing_file_is_named(tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
         cli.main(["generate", str(tmp_path / "nope.yaml"), '["Hello"]'])

@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from lm_eval.models.huggingface import HFLM
+from lm_eval.utils import simple_parse_args_string
 
 from lm_merge.evaluation.prompting import template_errors
 from lm_merge.generation import require_tokenizer
@@ -91,6 +92,24 @@ class MergedLM(_HFLM):
         self.composed = composed
         self._recipe = _as_data(recipe)
         super().__init__(pretrained=host.native, tokenizer=tokenizer, **harness_arguments)
+
+    @classmethod
+    def create_from_arg_string(
+        cls, arg_string: str, additional_config: dict[str, Any] | None = None
+    ) -> "MergedLM":
+        """The model that `model_args` describes, as one text; see `create_from_arg_obj`."""
+        return cls.create_from_arg_obj(simple_parse_args_string(arg_string), additional_config)
+
+    @classmethod
+    def create_from_arg_obj(
+        cls, arg_dict: dict[str, Any], additional_config: dict[str, Any] | None = None
+    ) -> "MergedLM":
+        """The model that `model_args` describes; what it gives replaces the harness's own options.
+
+        The harness always gives a device, so `device=cpu` in model_args would come twice.
+        """
+        options = {key: one for key, one in (additional_config or {}).items() if one is not None}
+        return cls(**options | arg_dict)
 
     def loglikelihood(self, *arguments: Any, **keywords: Any) -> list[tuple[float, bool]]:
         with self.composed.hooks():

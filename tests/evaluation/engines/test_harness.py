@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from torch.testing import assert_close
 
 import lm_merge as lm
@@ -210,6 +211,18 @@ def test_a_recipe_that_is_not_there_or_wrong_ends_in_one_line(tmp_path, capsys, 
     said = capsys.readouterr().err
     assert said.count("\n") == 1, said
     assert ("'donor'" if text else "merge.yaml") in said
+
+
+def test_the_command_takes_a_mergekit_recipe_and_a_device_among_its_model_args(tmp_path):
+    recipe = tmp_path / "m.yaml"
+    models = [
+        {"model": one, "parameters": {"weight": 0.5}} for one in ("tiny-instruct", "tiny-thinker")
+    ]
+    recipe.write_text(yaml.safe_dump({"merge_method": "linear", "models": models}))
+    given, harness_options = f"recipe={recipe},device=cpu", {"device": "cuda:0", "batch_size": 2}
+    model = MergedLM.create_from_arg_string(given, harness_options)
+    assert model.composed.host.device == torch.device("cpu")
+    assert model.get_model_info()["recipe"]["operator"] == "linear"
 
 
 def test_what_cannot_be_served_is_refused():
