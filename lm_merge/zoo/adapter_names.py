@@ -1,4 +1,4 @@
-"""The bundled adapters of tiny-instruct: names, folders, and what each was taught."""
+"""Adapters of tiny-instruct that `build_adapters` trains; none of them comes with the package yet."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ ADAPTER_BASE = "tiny-instruct"
 
 @dataclass(frozen=True)
 class BundledAdapter:
-    """A bundled adapter: the one skill it was taught, and whether it thinks before it answers."""
+    """An adapter: the one skill it is taught, and whether it thinks before it answers."""
 
     name: str
     thinks: bool

@@ -1,4 +1,4 @@
-"""Train the bundled adapters again: `python -m lm_merge.zoo.build_adapters`, minutes on two cores.
+"""Train three adapters of tiny-instruct: `python -m lm_merge.zoo.build_adapters`.
 
 Needs PEFT (extra `adapters`), which writes the adapters' format. An interrupted run goes on from its
 last Trainer checkpoint under `--work`.

@@ -17,7 +17,6 @@ from analyses.comparison.estimate import ComparisonExtras, estimate_or_run
 from analyses.comparison.systems import default_systems, opposed, sources_of
 from analyses.comparison.tables import tables_of
 from analyses.running.command import command
-from lm_merge.evaluation.sandbox import SandboxUnavailable, bubblewrap, isolation_in_use
 from lm_merge.recipes import ModelSource, Recipe
 from lm_merge.runs.identity import config_hash
 from lm_merge.runs.record import read_record, start_run
@@ -55,32 +54,6 @@ main = partial(command, "comparison", extras=ComparisonExtras, using=estimate_or
 @pytest.fixture(scope="module")
 def tables():
     return comparison.run(ComparisonConfig(**SMALL))
-
-
-def test_programs_that_cannot_be_isolated_are_refused_before_anything_is_generated(
-    monkeypatch, tmp_path
-):
-    def generated(*_: object, **__: object) -> None:
-        raise AssertionError("a system was asked")
-
-    bubblewrap.isolation.cache_clear()
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("analyses.comparison.analysis.all_answers", generated)
-    with pytest.raises(SandboxUnavailable, match="apt-get install bubblewrap"):
-        comparison.run(ComparisonConfig(**SMALL, run_code=True))
-
-
-def test_a_record_names_the_isolation(tmp_path):
-    systems = {"host": "tiny-instruct", "donor": "tiny-thinker"}
-    small = {**SMALL, "systems": systems, "pairs": (("host", "donor"),), "n_per_category": 1}
-    config = ComparisonConfig(**small, run_code=True)
-    try:
-        isolation = isolation_in_use()
-    except SandboxUnavailable as error:
-        pytest.skip(str(error))
-    with start_run("comparison", config, root=tmp_path) as record:
-        comparison.run(config, record)
-    assert isolation in " ".join(read_record(record.folder).notes)
 
 
 def test_every_system_answers_every_question_of_every_seed(tables):

@@ -53,11 +53,6 @@ class AdapterMerge:
     A sum runs as $y = W x + \\sum_i c_i s_i B_i (A_i x)$: memory grows by the factors only, and leaving
     `hooks` restores the host bit for bit. Methods whose result is a full matrix are computed once and
     put into the weights while the hooks are on, which needs a copy of the weights that they touch.
-
-    >>> import lm_merge as lm
-    >>> host = lm.load("tiny-instruct")
-    >>> merge = lm.AdapterMerge(host, ["sums", "two_step_programs"], alpha=2.0)  # doctest: +SKIP
-    >>> merge.coefficients = (0.7, 0.3)  # doctest: +SKIP
     """
 
     def __init__(
