@@ -33,6 +33,7 @@ OPERATORS: dict[str, Operator] = {
     "slerp": slerp,
     "task_vector": task_vector,
 }
+"""Operators on states by name, as `operator` of a latent recipe; another one is one line here."""
 
 
 def get_operator(name: str) -> Operator:

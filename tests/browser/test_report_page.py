@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow  # Chromium starts, and lays out large figures
 
 @pytest.fixture
 def written(small_report):
-    _, path, tables = small_report
+    *_, path, tables = small_report
     return path, tables
 
 
