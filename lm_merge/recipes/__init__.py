@@ -1,5 +1,6 @@
 """Merges as data: sources, one class a space, read and written as YAML; see `recipe` for the design."""
 
+from lm_merge.recipes.adapters import AdapterRecipe
 from lm_merge.recipes.latents import LatentRecipe
 from lm_merge.recipes.logits import LogitRecipe
 from lm_merge.recipes.recipe import Recipe, Space, Tolerance
@@ -8,6 +9,7 @@ from lm_merge.recipes.weights import WeightRecipe
 from lm_merge.recipes.yaml_files import read_mapping, read_value
 
 __all__ = [
+    "AdapterRecipe",
     "LatentRecipe",
     "LogitRecipe",
     "ModelSource",

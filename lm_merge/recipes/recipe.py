@@ -1,7 +1,7 @@
 """What the recipes of all spaces share, and how a recipe gets the class of its space.
 
-`Recipe` is the base class of `LatentRecipe`, `WeightRecipe` and `LogitRecipe`, and represents their
-union, discriminated by `space`:
+`Recipe` is the base class of `LatentRecipe`, `WeightRecipe`, `AdapterRecipe` and `LogitRecipe`, and
+represents their union, discriminated by `space`:
 
 - `Recipe(...)`, `Recipe.load(file or content)` and `Recipe.model_validate(content)` give an object of
   the class of its space; without `space` that is `LatentRecipe`. `isinstance(x, Recipe)` holds for all.
@@ -34,7 +34,7 @@ from lm_merge.errors import one_line
 from lm_merge.recipes.sources import Source
 from lm_merge.recipes.yaml_files import read_mapping
 
-Space = Literal["latents", "weights", "logits"]
+Space = Literal["latents", "weights", "adapters", "logits"]
 Tolerance = Literal[
     "rope",
     "norm_eps",
@@ -52,6 +52,7 @@ RECIPE_SUFFIXES = (".yaml", ".yml")
 CLASSES = {  # space, which is also the module's name -> class
     "latents": "LatentRecipe",
     "weights": "WeightRecipe",
+    "adapters": "AdapterRecipe",
     "logits": "LogitRecipe",
 }
 
@@ -60,17 +61,19 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
     """A merge as data: sources, space, operator and weights; unknown keys are refused.
 
     `Recipe(...)` makes the recipe of the space that `space` names: `LatentRecipe` (the default),
-    `WeightRecipe` or `LogitRecipe`. Each has further fields and its own checks.
+    `WeightRecipe`, `AdapterRecipe` or `LogitRecipe`. Each has further fields and its own checks.
 
     >>> recipe = Recipe(host="tiny-instruct", donors=("tiny-thinker",), layers=(3,), alpha=0.5)
     >>> type(recipe).__name__, recipe.operator, recipe.space
     ('LatentRecipe', 'slerp', 'latents')
     """
 
-    space: Space = Field(description="where the merge happens: latents, weights or logits")
+    space: Space = Field(
+        description="where the merge happens: latents, weights, adapters or logits"
+    )
     host: Source = Field(
         description="latents, logits: carries the forward pass and decodes; weights: the first model; "
-        "everywhere its tokenizer, chat template and generation settings count"
+        "adapters: their base; everywhere its tokenizer, chat template and generation settings count"
     )
     donors: tuple[Source, ...] = Field(min_length=1, description="the other models")
     operator: str = Field(description="how the models are merged")

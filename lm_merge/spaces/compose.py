@@ -16,6 +16,7 @@ from lm_merge.models.loading import resolve
 from lm_merge.operators import get_operator
 from lm_merge.operators.distributions import UNWEIGHTED_METHODS, get_ensemble_method
 from lm_merge.recipes import (
+    AdapterRecipe,
     LatentRecipe,
     LogitRecipe,
     ModelSource,
@@ -26,10 +27,17 @@ from lm_merge.recipes import (
 )
 from lm_merge.recipes.describe import describe
 from lm_merge.recipes.recipe import RECIPE_SUFFIXES
+from lm_merge.spaces.adapters import AdapterMerge
+from lm_merge.spaces.adapters.donors import merge_of
+from lm_merge.spaces.adapters.methods import get_adapter_method
+from lm_merge.spaces.adapters.options import read_options
+from lm_merge.spaces.adapters.transforms import read_steps
 from lm_merge.spaces.composed import Composed, amount_phrase, composed_name
 from lm_merge.spaces.latents import LatentMerge, checked_settings
 from lm_merge.spaces.logits import LogitEnsemble, ensemble_weights, weights_from_alpha
 from lm_merge.spaces.weights import merge_weights
+
+Composition = LatentMerge | LogitEnsemble | AdapterMerge | HookedLM
 
 
 @dataclass(frozen=True)
@@ -98,7 +106,7 @@ def compose(
     device: str | torch.device | None = None,
     dtype: str | None = None,
     loaded: Iterable[HookedLM] = (),
-) -> LatentMerge | LogitEnsemble | HookedLM:
+) -> Composition:
     """Load the models that a recipe names and merge them in the space that it names.
 
     recipe: a YAML file, a dict, or a Recipe, ours or in mergekit's format. device, dtype:
@@ -212,6 +220,12 @@ def _weights(recipe: WeightRecipe, model: SourceLoader) -> HookedLM:
     return merged
 
 
+def _adapters(recipe: AdapterRecipe, model: SourceLoader) -> AdapterMerge:
+    read_options(get_adapter_method(recipe.operator), recipe.operator_args)
+    read_steps(recipe.transforms)
+    return merge_of(recipe, model(recipe.host))
+
+
 def _weights_of(recipe: LogitRecipe) -> tuple[float, ...] | None:
     """A logits recipe's weights: (1 - alpha, alpha x parts); None, equal ones, without an alpha."""
     if recipe.alpha is None:
@@ -235,9 +249,10 @@ def _check_operator_args(recipe: Recipe, known: set[str]) -> None:
         )
 
 
-Composer = Callable[[Any, SourceLoader], LatentMerge | LogitEnsemble | HookedLM]
+Composer = Callable[[Any, SourceLoader], Composition]
 COMPOSERS: dict[str, Composer] = {  # each takes the recipe of its space
     "latents": _latents,
-    "logits": _logits,
     "weights": _weights,
+    "adapters": _adapters,
+    "logits": _logits,
 }

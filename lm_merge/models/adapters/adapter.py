@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lm_merge.models.adapters.settings import CONFIG_FILE, AdapterSettings, read_settings
 from lm_merge.operators.low_rank import LowRank
+from lm_merge.recipes.sources import Source
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 PREFIX = "base_model.model."
@@ -26,7 +27,8 @@ class Adapter:
     name: the folder's name, or the bundled one. deltas: module path -> update in the orientation
     [d_out, d_in] (embeddings: [d_model, d_vocab]). heads: full name -> tensor of modules that were
     trained whole and replace the base's, such as a classifier. copies: full name -> tensor of the base
-    that PEFT saved along (embeddings); the base must hold equal values.
+    that PEFT saved along (embeddings); the base must hold equal values. source: what a recipe calls the
+    adapter; None for one that was computed in memory.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Adapter:
     deltas: Mapping[str, LowRank]
     heads: Mapping[str, Shaped[Tensor, "..."]]
     copies: Mapping[str, Shaped[Tensor, "..."]]
+    source: Source | None = None
 
     @property
     def n_bytes(self) -> int:
@@ -43,8 +46,10 @@ class Adapter:
         return heads + sum(delta.n_bytes for delta in self.deltas.values())
 
 
-def read_adapter(folder: Path, name: str | None = None) -> Adapter:
+def read_adapter(folder: Path, name: str | None = None, *, source: Source | None = None) -> Adapter:
     """Read an adapter from its folder, on the CPU, in the dtype of its file.
+
+    name: the folder's unless given; source: what a recipe calls it, the folder unless given.
 
     Raises OSError for a missing or damaged file and ValueError for adapters that are no plain LoRA, for
     tensors that do not belong to one, and for values that are not finite.
@@ -66,7 +71,8 @@ def read_adapter(folder: Path, name: str | None = None) -> Adapter:
     for key, value in tensors.items():
         if not value.isfinite().all():
             raise ValueError(f"adapter {folder}: tensor {key!r} holds NaN or infinity")
-    return Adapter(name or folder.name, folder, settings, deltas, heads, copies)
+    own = str(folder) if source is None else source
+    return Adapter(name or folder.name, folder, settings, deltas, heads, copies, own)
 
 
 def _deltas(

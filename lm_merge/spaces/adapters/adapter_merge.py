@@ -1,5 +1,6 @@
 """Adapters of one base model merged in memory, reversibly: `lm.AdapterMerge`."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -13,8 +14,10 @@ from lm_merge.coefficients.groups import Row, Rule, rows_by_key
 from lm_merge.coefficients.shares import donor_shares
 from lm_merge.generation import Prompts, prepare
 from lm_merge.models import HookedLM
-from lm_merge.models.adapters import Adapter, read_adapter
+from lm_merge.models.adapters import Adapter
+from lm_merge.models.adapters.finding import find_adapter
 from lm_merge.models.adapters.running import check_fits
+from lm_merge.recipes import AdapterRecipe
 from lm_merge.spaces.adapters.attached import (
     StackedUpdate,
     hooked_updates,
@@ -28,6 +31,7 @@ from lm_merge.spaces.adapters.keys import KeyMode
 from lm_merge.spaces.adapters.merged_updates import MergedUpdates
 from lm_merge.spaces.adapters.methods import get_adapter_method
 from lm_merge.spaces.adapters.options import read_options
+from lm_merge.spaces.adapters.recipe_coefficients import recipe_rules
 from lm_merge.spaces.adapters.transforms import read_steps
 from lm_merge.spaces.composed import amount_phrase, composed_name
 from lm_merge.spaces.host_lock import HostLock, unmerged
@@ -38,7 +42,7 @@ Coefficients = Sequence[Rule] | Mapping[str, Row] | Row
 class AdapterMerge:
     """A base model that runs with several LoRA adapters merged; the base's weights are never changed.
 
-    host: the base model. adapters: one or more folders, or what `read_adapter` gives.
+    host: the base model. adapters: one or more folders or names, or what `find_adapter` gives.
     operator: "linear" (weighted sum of the updates, exact), "factor_mean", or a method of weight
         space on the updates (ties, dare_linear, slerp, karcher, ...): `ADAPTER_METHODS`.
     alpha: the adapters' total coefficient: 1 with equal parts is the mean of the updates, n their sum.
@@ -71,7 +75,7 @@ class AdapterMerge:
     ) -> None:
         if not adapters:
             raise ValueError("adapters is empty: give at least one")
-        read = [one if isinstance(one, Adapter) else read_adapter(Path(one)) for one in adapters]
+        read = [one if isinstance(one, Adapter) else find_adapter(str(one)) for one in adapters]
         names = [one.name for one in read]
         if len(set(names)) < len(names):
             raise ValueError(f"adapters {names}: a name occurs twice; rename a folder")
@@ -84,6 +88,7 @@ class AdapterMerge:
         self.transforms, self.method_args = tuple(transforms), dict(method_args)
         self.key_mode: KeyMode = keys
         self.head: str | None = None
+        self._amounts: dict[str, Any] = {}
         method = get_adapter_method(operator)
         self.updates = MergedUpdates(
             read, method, read_options(method, method_args), read_steps(transforms), keys
@@ -125,8 +130,8 @@ class AdapterMerge:
     @coefficients.setter
     def coefficients(self, values: Coefficients) -> None:
         """Takes effect at the next forward pass; ValueError for rows that do not fit."""
-        rules = _rules(values)
-        self._set_rows(rows_by_key(rules, self._depths, len(self.adapters)))
+        self._set_rows(rows_by_key(_rules(values), self._depths, len(self.adapters)))
+        self._amounts = {"coefficients": _as_recipe(values)}
 
     @property
     def alpha(self) -> float:
@@ -138,10 +143,17 @@ class AdapterMerge:
 
     @alpha.setter
     def alpha(self, value: float | tuple[float, Sequence[float] | None]) -> None:
-        """Give the adapters this much together, in equal parts or in the parts that stand with it."""
+        """Give the adapters this much together, in their parts so far or in those that stand with it."""
+        if not isinstance(value, tuple) and len(set(self.updates.rows.values())) > 1:
+            factor = float(value) / self.alpha
+            self.coefficients = {
+                key: tuple(factor * one for one in row) for key, row in self.updates.rows.items()
+            }
+            return
         alpha, parts = value if isinstance(value, tuple) else (value, self._parts())
         shares = donor_shares(parts, len(self.adapters))
         self.coefficients = tuple(float(alpha) * share for share in shares)
+        self._amounts = {"alpha": float(alpha), "donor_weights": parts}
 
     def _parts(self) -> Sequence[float] | None:
         """Each adapter's part so far; equal ones where there is none or a negative one."""
@@ -153,6 +165,26 @@ class AdapterMerge:
         self.updates.rows, self._dense = rows, None
         for key, stacked in self._stacked.items():
             stacked.set_row(torch.tensor(self.updates.weights(key)))
+
+    @property
+    def recipe(self) -> AdapterRecipe:
+        """This merge as data; ValueError where an adapter or the host is only in memory."""
+        unnamed = [one.name for one in self.adapters if one.source is None]
+        if unnamed:
+            raise ValueError(
+                f"adapter {unnamed[0]!r} was computed in memory and is in no folder, so a recipe cannot "
+                "name it; write it with write_adapters and name that folder"
+            )
+        return AdapterRecipe(
+            host=self.host.recipe_source,
+            donors=tuple(one.source for one in self.adapters),
+            operator=self.operator,
+            keys=self.key_mode,
+            heads=self.heads,
+            transforms=self.transforms,
+            operator_args=self.method_args,
+            **self._amounts,
+        )
 
     @property
     def fuses(self) -> bool:
@@ -300,11 +332,17 @@ class AdapterMerge:
         return {key: own[key] for key in heads}, moved
 
 
+def _as_recipe(values: Coefficients) -> Any:
+    """Coefficients in the form that a recipe has for them."""
+    if isinstance(values, Mapping):
+        return {key: tuple(row) for key, row in values.items()}
+    rules = [one for one in values if isinstance(one, Rule)]
+    return recipe_rules(rules) if rules else tuple(values)
+
+
 def _rules(values: Coefficients) -> list[Rule]:
     """Any form of coefficients as rules."""
     if isinstance(values, Mapping):
-        import re
-
         return [Rule((tuple(row),), pattern=f"^{re.escape(key)}$") for key, row in values.items()]
     if all(isinstance(one, Rule) for one in values):
         return list(values)  # pyright: ignore[reportReturnType] # all are rules
