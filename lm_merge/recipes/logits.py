@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from lm_merge.recipes.recipe import Recipe
+from lm_merge.recipes.similarity import with_chosen_models
 from lm_merge.recipes.weights import refuse_parts_by_block
 
 
@@ -27,6 +28,11 @@ class LogitRecipe(Recipe, frozen=True):
         if isinstance(given, dict) and given.get("base") is not None:
             raise ValueError("base: space 'logits' needs no ancestor; leave it out")
         return given
+
+    @model_validator(mode="before")
+    @classmethod
+    def _chosen_by_similarity(cls, given: object) -> object:
+        return with_chosen_models(given)
 
     @field_validator("donor_weights", mode="before")
     @classmethod

@@ -7,6 +7,7 @@ from pydantic import Field, FiniteFloat, field_serializer, field_validator, mode
 
 from lm_merge.recipes.parameters import Setting, check_settings
 from lm_merge.recipes.recipe import Recipe
+from lm_merge.recipes.similarity import with_chosen_models
 from lm_merge.recipes.slices import Slice
 from lm_merge.recipes.sources import Source
 
@@ -48,6 +49,11 @@ class WeightRecipe(Recipe, frozen=True):
         description="prompts of regmean and fisher, a text file with one a line, or the prompts "
         "themselves",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _chosen_by_similarity(cls, given: object) -> object:
+        return with_chosen_models(given)
 
     @field_validator("donor_weights", mode="before")
     @classmethod
