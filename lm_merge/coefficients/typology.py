@@ -26,10 +26,12 @@ FEATURE_SETS: dict[str, tuple[str, str]] = {  # set -> file, prefix of its featu
     "geography": (PLACES, ""),
 }
 _CODES = (
-    "af-ZA afr am-ET amh ar-SA ara az-AZ aze bn-BD ben ca-ES cat cy-GB cym da-DK dan de-DE "
-    "deu el-GR ell en-US eng es-ES spa fa-IR fas fi-FI fin fr-FR fra he-IL heb hi-IN hin hu-HU hun hy-AM hye id-ID ind is-IS isl it-IT ita ja-JP jpn jv-ID jav ka-GE kat km-KH khm "
-    "kn-IN kan ko-KR kor lv-LV lav ml-IN mal mn-MN mon ms-MY msa my-MM mya nb-NO nob nl-NL "
-    "nld pl-PL pol pt-PT por ro-RO ron ru-RU rus sl-SL slv sq-AL sqi sv-SE swe sw-KE swa ta-IN tam te-IN tel th-TH tha tl-PH tgl tr-TR tur ur-PK urd vi-VN vie zh-CN zho zh-TW zho "
+    "af-ZA afr am-ET amh ar-SA ara az-AZ aze bn-BD ben ca-ES cat cy-GB cym da-DK dan de-DE deu "
+    "el-GR ell en-US eng es-ES spa fa-IR fas fi-FI fin fr-FR fra he-IL heb hi-IN hin hu-HU hun "
+    "hy-AM hye id-ID ind is-IS isl it-IT ita ja-JP jpn jv-ID jav ka-GE kat km-KH khm kn-IN kan "
+    "ko-KR kor lv-LV lav ml-IN mal mn-MN mon ms-MY msa my-MM mya nb-NO nob nl-NL nld pl-PL pol "
+    "pt-PT por ro-RO ron ru-RU rus sl-SL slv sq-AL sqi sv-SE swe sw-KE swa ta-IN tam te-IN tel "
+    "th-TH tha tl-PH tgl tr-TR tur ur-PK urd vi-VN vie zh-CN zho zh-TW zho "
 ).split()
 ISO_639_3: dict[str, str] = dict(zip(_CODES[::2], _CODES[1::2], strict=True))
 """Locale of MASSIVE -> the code under which URIEL has its language."""
