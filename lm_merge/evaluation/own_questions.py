@@ -6,12 +6,14 @@
     {"prompt": "Write a haiku.", "answer": "", "check": "my_checks:is_haiku"}
 
 `check`: "exact" (the default), "number" (the last one after `</think>`), a set of labels, or a
-function "package.module:function" that takes the text and the answer.
+function "package.module:function" that takes the text and the answer. Tasks also read `split` ("dev" or
+"test"; by a hash of the prompt unless given) and `target`, a right reply with its thought.
 """
 
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -40,6 +42,12 @@ class OwnQuestion(BaseModel):
     category: str = Field(default=CATEGORY, min_length=1)
     check: str | LabelSet = "exact"
     tolerance: float = Field(default=0.0, description="of a number: largest absolute difference")
+    split: Literal["dev", "test"] | None = Field(
+        default=None, description="where tasks have splits"
+    )
+    target: str | None = Field(
+        default=None, description="a right reply as a whole; None: the answer alone"
+    )
 
     @model_validator(mode="after")
     def _checkable(self) -> "OwnQuestion":
@@ -80,10 +88,15 @@ def own_questions(path: str | Path) -> list[KeyedQuestion]:
     Raises ValueError, with file and line, for a line that does not fit, for a file without questions
     and for a prompt that appears twice.
     """
+    return [KeyedQuestion(row.prompt, row.category, row.to_check()) for row in own_rows(path)]
+
+
+def own_rows(path: str | Path) -> list[OwnQuestion]:
+    """The lines of a JSONL file of questions; errors as in `own_questions`."""
     rows = read_rows(path, OwnQuestion)
     if not rows:
         raise ValueError(f"{path} contains no question; give one JSON object a line")
     repeated = [prompt for prompt, n in Counter(row.prompt for row in rows).items() if n > 1]
     if repeated:
         raise ValueError(f"{path} contains the prompt {repeated[0][:80]!r} twice; keep one of them")
-    return [KeyedQuestion(row.prompt, row.category, row.to_check()) for row in rows]
+    return rows
