@@ -258,6 +258,30 @@ class AdapterMerge:
         if heads and (view == "native" or not self._is_held("native")):
             yield replaced_tensors(*self._head_tensors(heads))
 
+    @contextmanager
+    def coefficient_tensors(
+        self, rows: Mapping[str, Float[Tensor, " n_sources"]]
+    ) -> Iterator[None]:
+        """Inside, the sum runs with coefficients that are tensors, through which gradients flow.
+
+        rows: module path -> one coefficient a source, for every module. Outside, `coefficients` count
+        again. Raises ValueError for an operator whose result is not a sum with these coefficients.
+        """
+        method = self.updates.method.weight_method
+        if not self.fuses or method is None or method.direction is not None:
+            raise ValueError(
+                f"operator {self.operator!r} with these transforms is not a sum of updates, so it has "
+                "no gradient by its coefficients; take operator 'linear'"
+            )
+        stacked = self._stack()
+        try:
+            for key, row in rows.items():
+                stacked[key].set_row(row)
+            yield
+        finally:
+            for key in rows:
+                stacked[key].set_row(torch.tensor(self.updates.weights(key)))
+
     def module(self, key: str) -> nn.Module:
         """The host's module that an update belongs to."""
         return self._modules[key]
