@@ -41,13 +41,18 @@ class Texts:
 
 def encode_questions(host: HookedLM, questions: Sequence[Question], *, chat: bool = True) -> Texts:
     """Each question in the host's chat template with its right answer and end token after it."""
+    return encode_replies(host, [(one.prompt, one.answer) for one in questions], chat=chat)
+
+
+def encode_replies(host: HookedLM, pairs: Sequence[tuple[str, str]], *, chat: bool = True) -> Texts:
+    """Each prompt in the host's chat template with a reply, its answer, and the end token."""
     tokenizer: Any = host.tokenizer
-    pairs = []
-    for question in questions:
-        prompt = host.to_tokens(question.prompt, chat=chat).input_ids[0].tolist()
-        answer = tokenizer(question.answer, add_special_tokens=False).input_ids
-        pairs.append((prompt, [*answer, tokenizer.eos_token_id]))
-    return _padded(pairs, host.device)
+    encoded = []
+    for given, reply in pairs:
+        prompt = host.to_tokens(given, chat=chat).input_ids[0].tolist()
+        answer = tokenizer(reply, add_special_tokens=False).input_ids
+        encoded.append((prompt, [*answer, tokenizer.eos_token_id]))
+    return _padded(encoded, host.device)
 
 
 def encode_plain(host: HookedLM, texts: Sequence[str], *, chat: bool = False) -> Texts:

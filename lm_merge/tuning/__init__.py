@@ -1,0 +1,1 @@
+"""Coefficients of a merge from data: fitted by gradients, or searched for trial by trial."""
