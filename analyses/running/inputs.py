@@ -5,17 +5,44 @@ from pathlib import Path
 
 from analyses.running.recipe_words import source_name
 from lm_merge.models import HookedLM
+from lm_merge.models.adapters import Adapter
+from lm_merge.models.adapters.finding import adapter_folder
 from lm_merge.models.loading import resolve
-from lm_merge.recipes import Recipe, Source, as_source
+from lm_merge.recipes import AdapterRecipe, Recipe, Source, as_source
+from lm_merge.recipes.coefficients import SimilarityCoefficients
+from lm_merge.recipes.recipe import is_recipe_file
 from lm_merge.runs.identity import fingerprint, hub_commit
 from lm_merge.runs.record import Run
 from lm_merge.scoring.compositions import Compositions
-from lm_merge.spaces import LatentMerge, LogitEnsemble
+from lm_merge.spaces import AdapterMerge, LatentMerge, LogitEnsemble
 
 
 def fingerprints(recipe: Recipe, *files: Path | None) -> dict[str, str | None]:
-    """`origin_of_source` of every model that a recipe names, and fingerprints of further files."""
-    return fingerprints_of(recipe.sources, *files)
+    """`origin_of_source` of every model that a recipe names, and fingerprints of further files.
+
+    Of a recipe of adapters: of the base, of every adapter, and of the files that it reads.
+    """
+    found = fingerprints_of(recipe.sources, *files)
+    return found | (_of_adapters(recipe) if isinstance(recipe, AdapterRecipe) else {})
+
+
+def _of_adapters(recipe: AdapterRecipe) -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for donor in map(as_source, recipe.donors):
+        if is_recipe_file(donor.model):
+            found |= fingerprints(Recipe.load(donor.model), Path(donor.model))
+        else:
+            found[source_name(donor)] = origin_of_adapter(donor, recipe.adapters_file)
+    table = recipe.coefficients
+    if isinstance(table, SimilarityCoefficients):
+        table = table.similarity
+    return found | ({table: fingerprint(Path(table))} if isinstance(table, str) else {})
+
+
+def origin_of_adapter(source: Source, names: str | None = None) -> str | None:
+    """Fingerprint of an adapter's files; those of the hub are fetched first."""
+    given = as_source(source)
+    return fingerprint(adapter_folder(given.model, given.revision, names))
 
 
 def fingerprints_of(sources: Iterable[Source], *files: Path | None) -> dict[str, str | None]:
@@ -25,16 +52,24 @@ def fingerprints_of(sources: Iterable[Source], *files: Path | None) -> dict[str,
         folder = resolve(source.model)
         name = source_name(source.model_copy(update={"model": str(Path(folder))}))
         found[name] = origin_of_source(source)
+        if source.adapter is not None:
+            found[source.adapter] = origin_of_adapter(source.adapter)
     return found | {str(file): fingerprint(file) for file in files if file is not None}
 
 
-def origins_of(models: Iterable[HookedLM | Source]) -> dict[str, str | None]:
+def origins_of(models: Iterable[HookedLM | Adapter | Source]) -> dict[str, str | None]:
     """`source_name` of each model -> the hub's commit it came from, or a fingerprint of its files."""
     found: dict[str, str | None] = {}
     for model in models:
+        if isinstance(model, Adapter):
+            found[model.name] = fingerprint(model.folder)
+            continue
         source = model.source if isinstance(model, HookedLM) else model
         commit = model.commit if isinstance(model, HookedLM) else None
         found[source_name(source)] = commit or origin_of_source(source)
+        adapter = as_source(source).adapter
+        if adapter is not None:
+            found[adapter] = origin_of_adapter(adapter)
     return found
 
 
@@ -45,7 +80,10 @@ def origin_of_source(source: Source) -> str | None:
     return fingerprint(Path(folder)) or hub_commit(folder, given.revision)
 
 
-def models_in(measured: Compositions | LatentMerge | LogitEnsemble | HookedLM) -> list:
+Measured = Compositions | LatentMerge | LogitEnsemble | AdapterMerge | HookedLM
+
+
+def models_in(measured: Measured) -> list:
     """The models of what is measured; the sources of those that were not loaded."""
     if isinstance(measured, Compositions):
         return [*measured.models]
@@ -57,7 +95,7 @@ def models_in(measured: Compositions | LatentMerge | LogitEnsemble | HookedLM) -
 
 def note_models(
     record: Run | None,
-    measured: Compositions | LatentMerge | LogitEnsemble | HookedLM,
+    measured: Measured,
     *,
     seeds: Sequence[int] = (),
     notes: Sequence[str] = (),

@@ -4,9 +4,10 @@ from lm_merge.recipes import Recipe, Source, as_source
 
 
 def source_name(source: Source) -> str:
-    """The model's name; `model@revision` where a revision is given, which is another model."""
+    """The model's name; `model@revision`, `model+adapter` where these are given: another model."""
     given = as_source(source)
-    return given.model if given.revision is None else f"{given.model}@{given.revision}"
+    name = given.model if given.revision is None else f"{given.model}@{given.revision}"
+    return name if given.adapter is None else f"{name}+{given.adapter}"
 
 
 def recipe_words(recipe: Recipe) -> str:

@@ -12,6 +12,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from lm_merge.models.adapters.adapted import with_named_adapter
 from lm_merge.models.bridging import native_of_bridge
 from lm_merge.models.checkpoint_files import ADAPTER, CONFIG, check_files
 from lm_merge.models.completeness import check_complete
@@ -30,6 +31,7 @@ def load(
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     revision: str | None = None,
+    adapter: str | Path | None = None,
     trust_remote_code: bool = False,
     accept_missing: bool = False,
     **hf_arguments: Any,
@@ -40,6 +42,8 @@ def load(
         which is the only case in which anything is fetched.
     device: the CPU unless given (or `device_map` is); dtype: what the checkpoint's configuration
         asks for unless given. Neither depends on the machine.
+    adapter: a LoRA adapter to run the model with: a folder, a bundled name, a name from adapters.yaml,
+        or a hub name. The update is added to the outputs of its modules.
     accept_missing: go on with a checkpoint that lacks tensors of the model, which are then random, or
         holds tensors that the model does not know, which are then left out.
     hf_arguments: go to `AutoModelForCausalLM.from_pretrained` (device_map, quantization_config, ...);
@@ -81,7 +85,8 @@ def load(
     if revision is not None or dtype is not None:
         asked = None if dtype is None else str(dtype).removeprefix("torch.")
         origin = ModelSource(model=given, revision=revision, dtype=asked)
-    return from_native(native.eval(), tokenizer, name, source=origin)
+    model = from_native(native.eval(), tokenizer, name, source=origin)
+    return model if adapter is None else with_named_adapter(model, str(adapter))
 
 
 def _native(source: str, name: str, accept_missing: bool, arguments: dict[str, Any]) -> Any:

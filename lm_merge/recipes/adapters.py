@@ -63,6 +63,11 @@ class AdapterRecipe(Recipe, frozen=True):
         description="YAML file, name -> folder or hub name; None: adapters.yaml if it is there",
     )
 
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """The base model; donors are adapters of it, not models."""
+        return (self.host,)
+
     @model_validator(mode="before")
     @classmethod
     def _policies_as_fields(cls, given: Any) -> Any:

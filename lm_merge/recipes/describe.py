@@ -111,9 +111,4 @@ def _slice_of_files(one: Slice) -> Slice:
 def _files(source: Source) -> ModelSource:
     """A source without how it would be loaded, which does not change its files."""
     given = as_source(source)
-    if given.adapter is not None:
-        raise ValueError(
-            f"adapter={given.adapter!r} of {given.model!r}: a weight merge reads checkpoints; merge the "
-            "adapter into its model first, and name that folder"
-        )
-    return ModelSource(model=given.model, revision=given.revision)
+    return ModelSource(model=given.model, revision=given.revision, adapter=given.adapter)

@@ -102,12 +102,11 @@ def _slice_source(entry: Mapping[str, Any], keys: set[str], where: str) -> Slice
 def _source(given: Any, where: str) -> ModelSource:
     if not isinstance(given, str) or not given:
         raise ValueError(f"{where}: model={short(given)} is no folder and no name")
-    if "+" in given and not Path(given).exists():
-        raise ValueError(f"{where}: model={given!r}: an adapter after '+' is not supported")
-    name, at, revision = given.partition("@")
-    if at and not Path(given).exists():
-        return ModelSource(model=name, revision=revision)
-    return ModelSource(model=given)
+    if Path(given).exists():
+        return ModelSource(model=given)
+    model, _, adapter = given.partition("+")
+    name, _, revision = model.partition("@")
+    return ModelSource(model=name, revision=revision or None, adapter=adapter or None)
 
 
 def _host_first(slices: tuple[Slice, ...], base: ModelSource | None) -> tuple[Slice, ...]:

@@ -57,6 +57,11 @@ CLASSES = {  # space, which is also the module's name -> class
 }
 
 
+def is_recipe_file(name: str | Path) -> bool:
+    """Whether a name is that of a recipe's file, by its suffix."""
+    return Path(name).suffix in RECIPE_SUFFIXES
+
+
 class Recipe(BaseModel, frozen=True, extra="forbid"):
     """A merge as data: sources, space, operator and weights; unknown keys are refused.
 
@@ -138,7 +143,7 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        """Every model that the recipe names: host, donors, and the ancestor where there is one."""
+        """Every whole model that the recipe names: host, donors, ancestor; of adapters, their base."""
         return (self.host, *self.donors, *(() if self.base is None else (self.base,)))
 
     @classmethod
@@ -171,7 +176,7 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
     @classmethod
     def _of_field(cls, given: Any) -> "Recipe":
         """What a field `recipe: Recipe` takes; the errors of its content in one line."""
-        is_file = isinstance(given, str | Path) and Path(given).suffix in RECIPE_SUFFIXES
+        is_file = isinstance(given, str | Path) and is_recipe_file(given)
         if not is_file and not isinstance(given, dict | Recipe):
             raise ValueError("a recipe is a mapping of keys, or a file that ends in .yaml or .yml")
         try:

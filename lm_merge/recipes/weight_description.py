@@ -20,7 +20,8 @@ class Description:
     host: gives configuration and tokenizer. dtype: that of the output, None for the wider of the
     host's files and configuration (merging itself is done in float32); seed: of random masks; prompts:
     data of regmean and fisher; accept: differences between the models that are accepted; text: the
-    recipe, for the card. Models are distinguished by name and revision: a source here has nothing else.
+    recipe, for the card. Models are distinguished by name, revision and adapter: a source here has
+    nothing else.
     """
 
     method: str

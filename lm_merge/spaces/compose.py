@@ -12,6 +12,7 @@ import torch
 from transformers import AutoConfig
 
 from lm_merge.models import HookedLM, load
+from lm_merge.models.adapters.adapted import with_named_adapter
 from lm_merge.models.loading import resolve
 from lm_merge.operators import get_operator
 from lm_merge.operators.distributions import UNWEIGHTED_METHODS, get_ensemble_method
@@ -26,7 +27,7 @@ from lm_merge.recipes import (
     as_source,
 )
 from lm_merge.recipes.describe import describe
-from lm_merge.recipes.recipe import RECIPE_SUFFIXES
+from lm_merge.recipes.recipe import is_recipe_file
 from lm_merge.spaces.adapters import AdapterMerge
 from lm_merge.spaces.adapters.donors import merge_of
 from lm_merge.spaces.adapters.methods import get_adapter_method
@@ -45,7 +46,8 @@ class SourceLoader:
     """Loads a recipe's sources; device and dtype count where the source names none.
 
     loaded: models that are taken as they are where a source names one of them. What is named twice,
-    as a host that is the ancestor too, is loaded once.
+    as a host that is the ancestor too, is loaded once; a base with adapters, too: all of them run over
+    the same weights.
     """
 
     device: str | torch.device | None = None
@@ -59,10 +61,17 @@ class SourceLoader:
         for model in self.loaded:
             if self._is(model, given):
                 return model
-        _refuse_unsupported(given)
+        if given.task == "classification":
+            raise ValueError(
+                f"task='classification' of {given.model!r}: this space merges models that generate; "
+                "leave task out"
+            )
         dtype, device = given.dtype or self.dtype, given.device or self.device
         place = None if device is None else str(device)
         key = given.model_copy(update={"dtype": dtype, "device": place})
+        if key not in self._kept and given.adapter is not None:
+            base = self(given.model_copy(update={"adapter": None}))
+            self._kept[key] = with_named_adapter(base, given.adapter)
         if key not in self._kept:
             self._kept[key] = load(given.model, device=device, dtype=dtype, revision=given.revision)
         return self._kept[key]
@@ -75,7 +84,8 @@ class SourceLoader:
             place = torch.device(wanted.device)
             alike &= place.type == model.device.type
             alike &= place.index in (None, model.device.index)
-        return alike and (own.model, own.revision) == (wanted.model, wanted.revision)
+        names = [(one.model, one.revision, one.adapter) for one in (own, wanted)]
+        return alike and names[0] == names[1]
 
     def dtype_of(self, source: Source) -> str | None:
         """Name of the dtype in which the model would compute; None where its files do not name one."""
@@ -85,19 +95,6 @@ class SourceLoader:
             config = AutoConfig.from_pretrained(resolve(given.model), revision=given.revision)
             dtype = config.dtype
         return None if dtype is None else str(dtype).removeprefix("torch.")
-
-
-def _refuse_unsupported(source: ModelSource) -> None:
-    if source.adapter is not None:
-        raise ValueError(
-            f"adapter={source.adapter!r} of {source.model!r}: this space loads whole models; "
-            "merge the adapter into its model, and name that folder"
-        )
-    if source.task == "classification":
-        raise ValueError(
-            f"task='classification' of {source.model!r}: this space merges models that generate; "
-            "leave task out"
-        )
 
 
 def compose(
@@ -158,7 +155,7 @@ def system(
     """
     if isinstance(source, Composed):
         return source
-    if isinstance(source, (dict, Recipe)) or Path(source).suffix in RECIPE_SUFFIXES:
+    if isinstance(source, (dict, Recipe)) or is_recipe_file(source):
         return compose(source, device=device, dtype=dtype)
     return load(source, device=device, dtype=dtype)
 
@@ -213,11 +210,16 @@ def _weights(recipe: WeightRecipe, model: SourceLoader) -> HookedLM:
     recipe = recipe.model_copy(update={"host": host})
     with TemporaryDirectory() as scratch:
         merged = model(str(merge_weights(recipe, Path(scratch) / "merged_weights")))
-    names = [Path(as_source(one).model).name for one in (recipe.host, *recipe.donors)]
+    names = [_short_name(as_source(one)) for one in (recipe.host, *recipe.donors)]
     amount = "" if recipe.alpha is None else amount_phrase([recipe.alpha])
     merged.name = composed_name(names, "weights", recipe.operator, amount)
     merged.source, merged.in_memory_only = merged.name, True
     return merged
+
+
+def _short_name(source: ModelSource) -> str:
+    name = Path(source.model).name
+    return name if source.adapter is None else f"{name}+{Path(source.adapter).name}"
 
 
 def _adapters(recipe: AdapterRecipe, model: SourceLoader) -> AdapterMerge:

@@ -86,15 +86,21 @@ def test_values_of_another_type_are_named(change, message):
 
 
 def test_sources_that_a_space_cannot_load_are_refused_in_one_sentence():
-    for extra, message in (
-        ({"adapter": "x"}, "adapter='x'"),
-        ({"task": "classification"}, "task="),
-    ):
-        host = {"model": "tiny-instruct", **extra}
-        with pytest.raises(ValueError, match=message):
-            lm.compose({"host": host, "donors": ["tiny-thinker"], "layers": {3: 0.5}})
-    with pytest.raises(ValueError, match="a weight merge reads checkpoints"):
-        lm.compose({**OURS, "host": {"model": "tiny-instruct", "adapter": "x"}, "alpha": 0.5})
+    latents = {"donors": ["tiny-thinker"], "layers": {3: 0.5}}
+    host = {"model": "tiny-instruct", "task": "classification"}
+    with pytest.raises(ValueError, match="task="):
+        lm.compose({"host": host, **latents})
+    for recipe in (latents, {**OURS, "alpha": 0.5}):
+        with pytest.raises(OSError, match="'x' is no folder and no name of an adapter"):
+            lm.compose({**recipe, "host": {"model": "tiny-instruct", "adapter": "x"}})
+
+
+def test_an_adapter_after_a_plus_is_one_of_the_model():
+    models = [{"model": "tiny-instruct@v1+sums"}, {"model": "tiny-coder"}]
+    recipe = Recipe.load({"merge_method": "linear", "models": models})
+    assert recipe.host.adapter == "sums"
+    assert (recipe.host.model, recipe.host.revision) == ("tiny-instruct", "v1")
+    assert recipe.donors[0].adapter is None
 
 
 def test_a_source_is_loaded_on_its_own_device(monkeypatch):

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from lm_merge.errors import one_line_errors
 from lm_merge.recipes import Recipe
-from lm_merge.spaces.compose import RECIPE_SUFFIXES
+from lm_merge.recipes.recipe import is_recipe_file
 
 MODEL_NAME = "lm_merge"
 TASKS = Path(__file__).parent / "harness_tasks"
@@ -73,7 +73,7 @@ def _check_recipe(words: Sequence[str]) -> None:
     for word in words:
         for part in word.split(","):
             name, _, value = part.rpartition("recipe=")
-            if not name and Path(value).suffix in RECIPE_SUFFIXES:
+            if not name and is_recipe_file(value):
                 Recipe.load(value)
 
 

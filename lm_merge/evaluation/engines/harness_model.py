@@ -18,8 +18,8 @@ from lm_eval.utils import simple_parse_args_string
 from lm_merge.evaluation.prompting import template_errors
 from lm_merge.generation import require_tokenizer
 from lm_merge.recipes import Recipe
+from lm_merge.recipes.recipe import is_recipe_file
 from lm_merge.spaces import Composed, system
-from lm_merge.spaces.compose import RECIPE_SUFFIXES
 
 _LOG = logging.getLogger(__name__)
 _HFLM: Any = HFLM  # its decorator hides its type
@@ -177,6 +177,6 @@ def _as_data(recipe: str | Path | dict[str, Any] | Recipe | Composed) -> Any:
     """The recipe for a record: its content, or the name where that is all there is."""
     if isinstance(recipe, Recipe):
         return recipe.model_dump(mode="json")
-    if isinstance(recipe, (str, Path)) and Path(recipe).suffix in RECIPE_SUFFIXES:
+    if isinstance(recipe, (str, Path)) and is_recipe_file(recipe):
         return Recipe.load(recipe).model_dump(mode="json")
     return recipe.name if isinstance(recipe, Composed) else recipe

@@ -7,8 +7,8 @@ from weakref import WeakValueDictionary
 
 from lm_merge.evaluation.engines.batching import BatchingWorker
 from lm_merge.evaluation.engines.replying import Prompt, Reply, Sampling, reply
+from lm_merge.recipes.recipe import is_recipe_file
 from lm_merge.spaces import Composed, system
-from lm_merge.spaces.compose import RECIPE_SUFFIXES
 
 Request = tuple[Prompt, Sampling]
 
@@ -36,7 +36,7 @@ def shared_model(model_name: str, device: str | None, dtype: str | None, n: int)
 
     Evaluation frameworks make several objects of one model. A recipe that was edited is another one.
     """
-    is_recipe = Path(model_name).suffix in RECIPE_SUFFIXES
+    is_recipe = is_recipe_file(model_name)
     content = Path(model_name).read_text(encoding="utf-8") if is_recipe else None
     key = repr((model_name, content, device, dtype, n))
     with _LOADING:

@@ -8,7 +8,7 @@ from lm_merge.models.adapters import Adapter
 from lm_merge.models.adapters.finding import find_adapter
 from lm_merge.models.adapters.settings import AdapterSettings
 from lm_merge.recipes import AdapterRecipe, Recipe, Source, as_source
-from lm_merge.recipes.recipe import RECIPE_SUFFIXES
+from lm_merge.recipes.recipe import is_recipe_file
 from lm_merge.spaces.adapters.adapter_merge import AdapterMerge
 from lm_merge.spaces.adapters.recipe_coefficients import merge_arguments
 
@@ -54,7 +54,7 @@ def _adapter(
     source: Source, recipe: AdapterRecipe, host: HookedLM, within: tuple[Path, ...]
 ) -> Adapter:
     name = as_source(source).model
-    if Path(name).suffix not in RECIPE_SUFFIXES:
+    if not is_recipe_file(name):
         return find_adapter(source, recipe.adapters_file)
     file = Path(name).resolve()
     if file in within:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Shaped
@@ -18,6 +18,9 @@ from lm_merge.models.checkpoint_files import (
     read_pickle,
     weight_files,
 )
+
+if TYPE_CHECKING:
+    from lm_merge.spaces.weights.adapted import TensorUpdates
 
 DTYPES = {
     "F64": torch.float64,
@@ -51,7 +54,8 @@ class Entry:
 class Checkpoint:
     """A checkpoint folder, its files open but its tensors unread.
 
-    stored: name in the file of each tensor that has another name here.
+    stored: name in the file of each tensor that has another name here. updates: of the adapter with
+    which the checkpoint is read, if there is one.
     """
 
     name: str
@@ -61,10 +65,23 @@ class Checkpoint:
     handles: dict[Path, Any] = field(repr=False)
     loaded: dict[str, Tensor] = field(default_factory=dict, repr=False)
     stored: dict[str, str] = field(default_factory=dict, repr=False)
+    updates: "TensorUpdates | None" = field(default=None, repr=False)
 
     def tensor(self, name: str) -> Shaped[Tensor, "..."]:
-        """The tensor, mapped from its file: read when used, private to this process when changed."""
-        file, stored = self.entries[name].file, self.stored.get(name, name)
+        """The tensor, mapped from its file: read when used, private to this process when changed.
+
+        With an adapter's update it is computed, in float32 or wider whatever the file's dtype.
+        """
+        stored = self.stored.get(name, name)
+        values = self._as_stored(name, stored)
+        return values if self.updates is None else self.updates.apply(stored, values)
+
+    def is_computed(self, name: str) -> bool:
+        """Whether the tensor is more than what the file holds."""
+        return self.updates is not None and self.updates.touches(self.stored.get(name, name))
+
+    def _as_stored(self, name: str, stored: str) -> Shaped[Tensor, "..."]:
+        file = self.entries[name].file
         if file is None:
             return self.loaded[stored]
         try:

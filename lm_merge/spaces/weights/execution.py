@@ -63,7 +63,9 @@ def check_output(out: Path, plan: Plan, *, overwrite: bool) -> None:
 def _lies_in(out: Path, model: Checkpoint) -> bool:
     """Whether replacing `out` would take a model's folder away, or a file that a link leads to."""
     whole = out.resolve()
-    return any(path.resolve().is_relative_to(whole) for path in (model.folder, *model.handles))
+    adapter = () if model.updates is None else (model.updates.adapter.folder,)
+    paths = (model.folder, *model.handles, *adapter)
+    return any(path.resolve().is_relative_to(whole) for path in paths)
 
 
 def _existing_parent(out: Path) -> Path:

@@ -90,7 +90,9 @@ def model_card(plan: Plan, notes: list[str], version: str) -> str:
     """README.md: what was merged, how, and the recipe that does it again."""
     description = plan.description
     models = "\n".join(
-        f"- `{one.model}`" + (f" at revision `{one.revision}`" if one.revision else "")
+        f"- `{one.model}`"
+        + (f" at revision `{one.revision}`" if one.revision else "")
+        + (f" with adapter `{one.adapter}`" if one.adapter else "")
         for one in description.models
     )
     base = f"\nAncestor: `{description.base.model}`.\n" if description.base else ""

@@ -13,7 +13,8 @@ from lm_merge.operators.weight_methods import get_weight_method
 from lm_merge.recipes import ModelSource, Recipe, WeightRecipe
 from lm_merge.recipes.describe import describe
 from lm_merge.recipes.weight_description import Compat
-from lm_merge.spaces.weights.checkpoint import open_checkpoint
+from lm_merge.spaces.weights.adapted import with_updates
+from lm_merge.spaces.weights.checkpoint import Checkpoint, open_checkpoint
 from lm_merge.spaces.weights.execution import check_output, folder_when_done, write_tensors
 from lm_merge.spaces.weights.folder import output_config, write_small_files
 from lm_merge.spaces.weights.plan import Plan, TensorPlan
@@ -104,14 +105,20 @@ def make_weight_plan(
         model: local_folder(model, allow_pickle=allow_pickle) for model in description.models
     }
     checkpoints = {
-        model: open_checkpoint(folder, _label(model), allow_pickle=allow_pickle)
+        model: _opened(model, folder, allow_pickle=allow_pickle)
         for model, folder in folders.items()
     }
     return make_plan(description, checkpoints)
 
 
+def _opened(model: ModelSource, folder: Path, *, allow_pickle: bool) -> Checkpoint:
+    opened = open_checkpoint(folder, _label(model), allow_pickle=allow_pickle)
+    return opened if model.adapter is None else with_updates(opened, model.adapter)
+
+
 def _label(model: ModelSource) -> str:
-    return model.model if model.revision is None else f"{model.model}@{model.revision}"
+    label = model.model if model.revision is None else f"{model.model}@{model.revision}"
+    return label if model.adapter is None else f"{label}+{model.adapter}"
 
 
 def _n_cores() -> int:

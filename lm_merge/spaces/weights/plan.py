@@ -26,6 +26,11 @@ class Input:
     filler: Checkpoint | None = field(default=None, repr=False)
 
     @property
+    def is_computed(self) -> bool:
+        """Whether an adapter's update is added to what the file holds."""
+        return self.model.is_computed(self.tensor)
+
+    @property
     def flat(self) -> Float[Tensor, " n"]:
         """All values in one row; mapped from the file unless rows are put in order."""
         values = self.model.tensor(self.tensor)
@@ -76,15 +81,16 @@ class TensorPlan:
             return True
         one = len(self.inputs) == 1 and self.base is None and self.inputs[0].rows is None
         alone = one and self.method in ("passthrough", "linear") and self.weights == (1.0,)
-        source = self.inputs[0].model.entries[self.inputs[0].tensor].dtype
-        return alone and self.scale == 1 and source == self.dtype
+        first = self.inputs[0]
+        as_it_is = first.model.entries[first.tensor].dtype == self.dtype and not first.is_computed
+        return alone and self.scale == 1 and as_it_is
 
     @property
     def working_bytes(self) -> int:
         """Roughly what merging it takes in memory, inputs mapped from files apart."""
         method = get_weight_method(self.method)
         whole = method.thin is not None or method.statistics == "gram" or self.by_row
-        mapped = sum(one.rows is not None for one in self.inputs)
+        mapped = sum(one.rows is not None or one.is_computed for one in self.inputs)
         return self.n_values * PARTS * (len(self.inputs) + 3 if whole else mapped)
 
     @property

@@ -69,6 +69,10 @@ def whole_model(model: Checkpoint) -> Any:
         model.folder, dtype=torch.float32, output_loading_info=True
     )
     check_complete(account, model.name, kind.__name__)
+    if model.updates is not None:
+        from lm_merge.models.adapters.running import with_adapter
+
+        native = with_adapter(native, model.updates.adapter)
     return native.eval()
 
 

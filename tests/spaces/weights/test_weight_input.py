@@ -82,7 +82,6 @@ def test_our_recipes_are_checked_first(change, match, tmp_path):
         ({"chat_template": "auto"}, "chat_template: not supported"),
         ({"slices": []}, "give either models or slices"),
         ({"models": ["tiny-coder"]}, "the entry 'tiny-coder' is no mapping"),
-        ({"models": [{"model": "a+b"}]}, "an adapter after '\\+' is not supported"),
         ({"models": [{"model": "tiny-coder", "weight": 1}]}, "models: weight: not supported"),
         ({"parameters": {"density": 0.5}}, "density: unknown to method 'linear'"),
         ({"parameters": {"weight": 0.0}}, "sum to 0"),
