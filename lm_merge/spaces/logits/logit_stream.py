@@ -32,11 +32,9 @@ class LogitStream:
         follow_training_mode(self._twin, self._native)
         device = self._twin.device
         ids, mask = keywords["input_ids"], keywords.get("attention_mask")
-        if mask is not None and (not isinstance(mask, Tensor) or mask.ndim != 2):
-            raise ValueError(
-                "an ensemble takes an attention_mask [batch, pos]; each model makes its own of it"
-            )
         positions = keywords.get("position_ids")
+        if mask is not None:
+            self._check_mask(mask, positions)
         if positions is None and mask is not None and not _takes_positions(host):
             positions = token_positions(mask)[:, -ids.shape[1] :]
         given = {"attention_mask": mask, "position_ids": positions}
@@ -54,6 +52,20 @@ class LogitStream:
             **chosen,
         ).logits
         return logits if "logits_to_keep" in self._takes else _kept(logits, keep)
+
+    def _check_mask(self, mask: Any, positions: Tensor | None) -> None:
+        """Raise ValueError for a mask that this model would read otherwise than the host."""
+        if not isinstance(mask, Tensor) or mask.ndim not in (2, 4):
+            raise ValueError(
+                "an ensemble takes an attention_mask [batch, pos], of which each model makes its own, "
+                "or a finished one [batch, 1, new, pos]"
+            )
+        kinds = set(getattr(self._twin.config, "layer_types", None) or ())
+        if mask.ndim == 4 and (positions is None or len(kinds) > 1):
+            raise ValueError(
+                "a finished attention_mask [batch, 1, new, pos] needs position_ids next to it, and "
+                f"models with one kind of attention layer; here are {sorted(kinds)}"
+            )
 
 
 def at_width(
