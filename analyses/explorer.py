@@ -18,8 +18,10 @@ from analyses.tokens.analysis import next_token_table
 from figures import TEMPLATE
 from figures.template import system_colors
 from figures.token_text import visible
+from lm_merge.accumulation import wide
 from lm_merge.models import HookedLM
 from lm_merge.operators import OPERATORS, needs_base
+from lm_merge.scoring.texts import word_of
 from lm_merge.spaces import LatentMerge
 
 SYSTEMS = ("host", "donor", "merged")
@@ -127,12 +129,11 @@ class MergeExplorer:
         return text, self._table(logits)
 
     def _table(self, logits: dict[str, Tensor]) -> pd.DataFrame:
-        n_tokens = min(len(self.host.tokenizer), *(one.shape[-1] for one in logits.values()))
+        n_tokens = min(self.host.n_token_rows, self.donor.n_token_rows)
         last = {
-            name: one[0, -1:, :n_tokens].double().log_softmax(-1).cpu()
-            for name, one in logits.items()
+            name: wide(one[0, -1:, :n_tokens]).log_softmax(-1).cpu() for name, one in logits.items()
         }
-        return next_token_table(last, [0], [""], self.host.tokenizer.decode, self.top_k)
+        return next_token_table(last, [0], [""], word_of(self.host), self.top_k)
 
     def _empty_bars(self) -> Any:
         colors = system_colors(SYSTEMS)

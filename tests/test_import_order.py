@@ -12,6 +12,7 @@ FACADE = "lm_merge"  # lm_merge/__init__.py: after everything that it offers
 ORDER = (
     "lm_merge.errors",
     "lm_merge.threads",
+    "lm_merge.accumulation",
     "lm_merge.geometry",
     "lm_merge.statistics",
     "lm_merge.operators",

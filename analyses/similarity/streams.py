@@ -9,6 +9,7 @@ import torch
 from sklearn.decomposition import PCA
 from torch import Tensor
 
+from lm_merge.accumulation import wide
 from lm_merge.metrics import MinibatchCKA, arc_deviation_rad, arc_ratio, cka_within_texts, midness
 from lm_merge.statistics.clustered_means import ClusteredMean
 
@@ -83,7 +84,7 @@ class MeanPaths:
 
     def update(self, stream: str, states: Tensor, tokens: Tensor) -> None:
         """Add states [n_layers, batch, pos, d_model] at chosen tokens."""
-        total = (states * tokens.unsqueeze(-1)).sum(dim=(1, 2)).double().cpu()
+        total = wide((states * tokens.unsqueeze(-1)).sum(dim=(1, 2))).cpu()
         self.sums[stream] = self.sums.get(stream, torch.zeros_like(total)) + total
         self.n_tokens[stream] = self.n_tokens.get(stream, 0) + int(tokens.sum())
 

@@ -14,8 +14,9 @@ from analyses.running.inputs import note_models
 from analyses.tokens.config import TokensConfig
 from figures import plot_gate_by_token, plot_next_tokens, plot_token_probabilities
 from figures.token_text import visible
+from lm_merge.accumulation import wide
 from lm_merge.runs.record import Run
-from lm_merge.scoring.texts import Texts, words_of
+from lm_merge.scoring.texts import Texts, word_of, words_of
 from lm_merge.scoring.token_curvature import TokenCurvature
 from lm_merge.spaces import LatentMerge
 from lm_merge.spaces.compose import compose_latents
@@ -57,17 +58,16 @@ def token_tables(merge: LatentMerge, text: Tensor, n_prompt: int, *, top_k: int)
     with merge.recording() as record:
         logits = {"merged": merge(text)}
     logits = {"host": host(text), "donor": donor(text), **logits}
-    n_tokens = min(len(host.tokenizer), *(one.shape[-1] for one in logits.values()))
+    n_tokens = min(host.n_token_rows, donor.n_token_rows)
     log_probs = {
-        name: one[0, n_prompt - 1 :, :n_tokens].double().log_softmax(-1).cpu()
+        name: wide(one[0, n_prompt - 1 :, :n_tokens]).log_softmax(-1).cpu()
         for name, one in logits.items()
     }
     positions = range(n_prompt - 1, text.shape[1])
-    decode = host.tokenizer.decode
     return {
         "tokens": _followed(log_probs, text[0, n_prompt:].cpu(), positions, words),
         "next_tokens": next_token_table(
-            log_probs, positions, [words[position] for position in positions], decode, top_k
+            log_probs, positions, [words[position] for position in positions], word_of(host), top_k
         ),
         "gate": record.table(words),
     }

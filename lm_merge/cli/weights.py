@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from analyses.running.options import call_with
 
 if TYPE_CHECKING:
-    from lm_merge.spaces.weights.plan import Plan
+    from lm_merge.spaces.weights.plan import Plan, TensorPlan
 
 
 def main(argv: Sequence[str]) -> None:
@@ -40,6 +40,8 @@ def weights(
         allow_pickle: read .bin files where there are no safetensors
         prompts: text file with one prompt a line, for regmean and fisher; the recipe's data unless given
     """
+    import sys
+
     from rich.console import Console
     from rich.progress import Progress
 
@@ -53,6 +55,12 @@ def weights(
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("merging", total=None)
+        notes: dict[str, None] = {}  # each once
+
+        def done(plan: "Plan", one: "TensorPlan") -> None:
+            notes.update(dict.fromkeys(plan.notes))
+            progress.update(bar, total=plan.n_bytes, advance=one.n_bytes)
+
         merge_weights(
             recipe,
             out,
@@ -62,8 +70,10 @@ def weights(
             threads=threads,
             allow_pickle=allow_pickle,
             prompts=prompts,
-            done=lambda plan, one: progress.update(bar, total=plan.n_bytes, advance=one.n_bytes),
+            done=done,
         )
+    for note in notes:
+        print(note, file=sys.stderr)
     size = sum(path.stat().st_size for path in out.iterdir())
     print(f"{out}: {size / 1e6:.0f} MB in {time.monotonic() - started:.1f} s")
 

@@ -6,6 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from lm_merge.accumulation import wide
 from lm_merge.decomposition.decomposition import Decomposition, Seen
 from lm_merge.decomposition.losses import Step, faithfulness
 from lm_merge.decomposition.masked import Batch
@@ -135,7 +136,7 @@ def evaluate(
     for name in metrics:
         found |= METRICS[name](decomposition, seen, draw, expected)
     for name, flags in (alive or {}).items():
-        found[f"n_alive {name}"] = flags.sum(dim=1).double().tolist()
+        found[f"n_alive {name}"] = wide(flags.sum(dim=1)).tolist()
     return found
 
 

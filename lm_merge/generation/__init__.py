@@ -10,6 +10,12 @@ from lm_merge.generation.prompts import (
     require_tokenizer,
 )
 from lm_merge.generation.seeding import seeded
+from lm_merge.generation.token_ids import (
+    ids_with_token,
+    n_token_rows,
+    with_tokens_only,
+    without_token,
+)
 
 __all__ = [
     "EncodedPrompts",
@@ -17,10 +23,14 @@ __all__ = [
     "chat_prompts",
     "check_length",
     "generate",
+    "ids_with_token",
     "in_form_of",
+    "n_token_rows",
     "padded_left",
     "prepare",
     "require_left_padding",
     "require_tokenizer",
     "seeded",
+    "with_tokens_only",
+    "without_token",
 ]

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from lm_merge.generation.padding import padded_left
 from lm_merge.generation.prompts import EncodedPrompts
 from lm_merge.generation.seeding import seeded
+from lm_merge.generation.token_ids import with_tokens_only
 
 
 def generate(
@@ -25,8 +26,9 @@ def generate(
     """Continue prompts: a text -> the new text, texts -> a list, ids -> ids with the prompt.
 
     Ids without a mask whose rows end in the padding token are padded on the left first. seed: draw
-    samples from this seed and leave torch's own generators as they were. Everything else goes to
-    `transformers`' `generate`; its `tokenizer`, which stop strings need, is the model's unless given.
+    samples from this seed and leave torch's own generators as they were. Ids without a token are never
+    drawn. Everything else goes to `transformers`' `generate`; its `tokenizer`, which stop strings need,
+    is the model's unless given.
     """
     padding = hf_arguments.setdefault("pad_token_id", _padding_token(model, own_tokenizer))
     prompts = _masked(prompts, padding, _settings(model, hf_arguments).eos_token_id)
@@ -40,7 +42,7 @@ def generate(
     with seeded(seed, {parameter.device for parameter in model.parameters()}):
         output = model.generate(  # pyright: ignore[reportCallIssue]
             input_ids=prompts.input_ids.to(model.device),
-            **hf_arguments,
+            **with_tokens_only(hf_arguments, own_tokenizer),
         )
     return in_form_of(prompts, output, own_tokenizer)
 

@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lm_merge.accumulation import wide
+
 Estimator = Literal["biased", "debiased"]
 ESTIMATORS: tuple[Estimator, ...] = ("biased", "debiased")
 MIN_ROWS = {"biased": 2, "debiased": 4}
@@ -125,7 +127,7 @@ class _Moments:
         )
         moments = cls()
         moments.n_rows = len(x)
-        moments.sums = tuple(term.double() for term in terms)
+        moments.sums = tuple(map(wide, terms))
         return moments
 
     def add(self, other: "_Moments") -> None:

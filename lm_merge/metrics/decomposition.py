@@ -6,6 +6,8 @@ from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from lm_merge.accumulation import wide
+
 LIVE_FRAC = 0.05  # a component is live if its norm is above this share of the largest
 
 
@@ -67,7 +69,7 @@ def column_order(
 
     Components without an input follow, strongest first.
     """
-    values = importances.detach().cpu().double().numpy()
+    values = wide(importances.detach()).cpu().numpy()
     rows, columns = linear_sum_assignment(values, maximize=True)
     assigned = columns[np.argsort(rows)]
     others = np.setdiff1d(np.arange(values.shape[1]), assigned)

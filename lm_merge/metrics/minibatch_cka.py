@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from lm_merge.accumulation import wide
 from lm_merge.metrics.cka import MIN_ROWS, alignment
 from lm_merge.statistics.intervals import student_interval
 
@@ -115,7 +116,7 @@ class MinibatchCKA:
 
     def _group(self, rows: Mapping[str, Tensor]) -> tuple[int, Tensor]:
         grams = torch.stack([_gram(rows[name]) for name in self.names])
-        return grams.shape[1], debiased_products(grams).double().cpu()
+        return grams.shape[1], wide(debiased_products(grams)).cpu()
 
 
 def debiased_products(grams: Float[Tensor, "sets n n"]) -> Float[Tensor, "sets sets"]:

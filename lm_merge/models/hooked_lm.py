@@ -129,6 +129,13 @@ class HookedLM:
         return unembed.weight.shape[0]
 
     @property
+    def n_token_rows(self) -> int:
+        """Rows of the unembedding up to the last one that stands for a token; the rest is padding."""
+        if self.tokenizer is None:
+            return self.d_vocab
+        return min(self.d_vocab, generation.n_token_rows(self.tokenizer))
+
+    @property
     def device(self) -> torch.device:
         return next(iter((self.native or self.hooked).parameters())).device
 

@@ -14,6 +14,7 @@ from lm_merge.models.pair_config import (
     accepted_differences,
     config_differences,
 )
+from lm_merge.models.tokenization import splitting_note, tokenization_of
 
 __all__ = ["Difference", "IncompatibleModels", "PairNotice", "check_pair", "check_vocabulary"]
 
@@ -31,7 +32,8 @@ def check_pair(host: HookedLM, donor: HookedLM, accept: Collection[str] = ()) ->
 
     accept: differences that keep shapes, by name (`pair_config.TOLERANCES`).
     Raises IncompatibleModels with both values of every difference that is not accepted. Warns
-    (PairNotice) where chat template, end token or generation settings differ: the host's are used.
+    (PairNotice) where the splitting of text, chat template, end token or generation settings differ:
+    the host's are used.
     """
     accepted = _accepted(host, donor, accept, _differences(host, donor))
     return (*accepted, *_readout_notes(host, donor), *_warned_speech(host, donor))
@@ -146,6 +148,12 @@ def _same_tensors(ours: nn.Module, theirs: nn.Module) -> bool:
 def _speech_notes(host: HookedLM, donor: HookedLM) -> list[str]:
     notes = []
     if host.tokenizer is not None and donor.tokenizer is not None:
+        split = splitting_note(
+            host.name,
+            donor.name,
+            *(tokenization_of(one.tokenizer) for one in (host, donor)),
+        )
+        notes += [] if split is None else [split]
         if host.tokenizer.chat_template != donor.tokenizer.chat_template:
             notes.append("the chat template differs; the host's is used")
         if host.tokenizer.eos_token != donor.tokenizer.eos_token:

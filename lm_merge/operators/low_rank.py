@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lm_merge.accumulation import wide
+
 
 @dataclass(frozen=True)
 class LowRank:
@@ -87,8 +89,8 @@ def factor_mean(parts: Sequence[LowRank], weights: Sequence[float]) -> LowRank:
 
 def inner_product(x: LowRank, y: LowRank) -> float:
     r"""Frobenius inner product $s_x s_y \sum (B_x^\top B_y) \odot (A_x A_y^\top)$, in float64."""
-    left = x.b.double().mT @ y.b.double()
-    right = x.a.double() @ y.a.double().mT
+    left = wide(x.b).mT @ wide(y.b)
+    right = wide(x.a) @ wide(y.a).mT
     return float(x.scale * y.scale * (left * right).sum())
 
 
@@ -131,8 +133,8 @@ def recompress(
         raise ValueError(f"rank={rank} must be at least 1")
     if max_error is not None and not 0 <= max_error < 1:
         raise ValueError(f"max_error={max_error} is outside 0..1 (1 excluded)")
-    q_b, r_b = torch.linalg.qr(matrix.scale * matrix.b.double())
-    q_a, r_a = torch.linalg.qr(matrix.a.double().mT)
+    q_b, r_b = torch.linalg.qr(matrix.scale * wide(matrix.b))
+    q_a, r_a = torch.linalg.qr(wide(matrix.a).mT)
     u, values, vh = torch.linalg.svd(r_b @ r_a.mT, full_matrices=False)
     tails = values.square().flip(0).cumsum(0).flip(0)  # of what is left out from each rank on
     total = float(tails[0]) if len(tails) else 0.0
@@ -140,10 +142,9 @@ def recompress(
     errors = errors / (total**0.5 if total > 0 else 1.0)
     kept = _rank_of(values, errors, rank, max_error)
     roots = values[:kept].sqrt()
-    dtype = matrix.a.dtype
     small = LowRank(
-        a=(roots[:, None] * (vh[:kept] @ q_a.mT)).to(dtype),
-        b=((q_b @ u[:, :kept]) * roots).to(dtype),
+        a=(roots[:, None] * (vh[:kept] @ q_a.mT)).to(matrix.a),
+        b=((q_b @ u[:, :kept]) * roots).to(matrix.a),
     )
     return Recompressed(small, float(errors[kept]), values)
 

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lm_merge.accumulation import wide_sum
+
 Rescale = Literal["density", "l1"]
 
 
@@ -68,10 +70,10 @@ def _rescaled(
 ) -> Float[Tensor, "*rows n"]:
     if rescale == "density":
         return torch.where(kept == 0, 0.0, kept / chance)
-    left = kept.abs().sum(dtype=torch.float64)
+    left = wide_sum(kept.abs())
     if left == 0:
         return kept
-    return kept * float(before.abs().sum(dtype=torch.float64) / left)
+    return kept * float(wide_sum(before.abs()) / left)
 
 
 def mask_seed(seed: int, tensor: str, model: int) -> int:

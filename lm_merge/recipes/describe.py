@@ -56,6 +56,7 @@ def describe(
         seed=seed,
         prompts=() if data is None else read_prompts(data),
         accept=recipe.accept,
+        unused_filters=recipe.unused_filters,
         text=yaml.safe_dump({"space": recipe.space, **content}, sort_keys=False),
     )
     description.check()

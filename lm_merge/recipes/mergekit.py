@@ -20,6 +20,7 @@ TOP = {
     "dtype",
     "out_dtype",
     "tokenizer_source",
+    "accept",  # ours: mergekit compares no settings
 }
 IGNORED = {"int8_mask"}  # saves memory there; changes no result
 METHODS = sorted(set(WEIGHT_METHODS) - {"regmean", "fisher"})
@@ -34,7 +35,8 @@ def from_mergekit(content: Mapping[str, Any]) -> WeightRecipe:
     """Our recipe for the same merge; ValueError names a key that is not supported.
 
     The host is base_model, else the first model; dtype (or out_dtype) is the host's, which is that of
-    the output; every model's parameters stand in its slice.
+    the output; every model's parameters stand in its slice. `accept` is a key of ours. Filters that fit
+    no tensor are noted, not refused, as such a recipe runs there.
     """
     _refuse_unknown(content, TOP, "recipe in mergekit's format")
     method = content.get("merge_method")
@@ -61,6 +63,8 @@ def from_mergekit(content: Mapping[str, Any]) -> WeightRecipe:
         operator_args=_parameters(content, "parameters"),
         slices=slices,
         tokenizer_source=_text(content, "tokenizer_source"),
+        accept=_names(content, "accept"),
+        unused_filters="note",  # as there
     )
 
 
@@ -135,6 +139,13 @@ def _text(content: Mapping[str, Any], key: str) -> str | None:
     if not isinstance(given, str | None):
         raise ValueError(f"{key}={short(given)} is no text; give a name, such as {EXAMPLES[key]}")
     return given
+
+
+def _names(content: Mapping[str, Any], key: str) -> tuple[Any, ...]:
+    given = content.get(key) or []
+    if not isinstance(given, list):
+        raise ValueError(f"{key}={short(given)} is no list; give names, such as [norm_eps]")
+    return tuple(given)
 
 
 def _entries(given: Any, where: str) -> list[Mapping[str, Any]]:

@@ -140,11 +140,12 @@ def _value_for(setting: Setting, tensor: str, depth: float) -> Number | None:
 def filters_without_tensor(
     levels: Iterable[tuple[str, Settings]], tensors: Iterable[str]
 ) -> tuple[str, ...]:
-    """A note for every filter that occurs in no tensor's name; levels with words for the notes."""
+    """A sentence for every filter that occurs in no tensor's name; levels with words for it."""
     names = list(tensors)
     return tuple(
         f"{where}: filter {entry.filter!r} of {name} fits no tensor, so its value counts for none; "
-        f"tensors are {names[0]!r}, {names[len(names) // 2]!r}, ..."
+        f"tensors are {names[0]!r}, {names[len(names) // 2]!r}, ...; give a part of their names, such "
+        "as '- filter: mlp', or leave the entry out"
         for where, level in levels
         for name, setting in level.items()
         for entry in (setting if isinstance(setting, list) else ())

@@ -10,6 +10,7 @@ from lm_merge.recipes.slices import Slice
 from lm_merge.recipes.sources import ModelSource
 
 Compat = Literal["mergekit"]
+UnusedFilters = Literal["refuse", "note"]
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 
 
@@ -19,9 +20,9 @@ class Description:
 
     host: gives configuration and tokenizer. dtype: that of the output, None for the wider of the
     host's files and configuration (merging itself is done in float32); seed: of random masks; prompts:
-    data of regmean and fisher; accept: differences between the models that are accepted; text: the
-    recipe, for the card. Models are distinguished by name, revision and adapter: a source here has
-    nothing else.
+    data of regmean and fisher; accept: differences between the models that are accepted;
+    unused_filters: whether a filter that fits no tensor is refused; text: the recipe, for the card.
+    Models are distinguished by name, revision and adapter: a source here has nothing else.
     """
 
     method: str
@@ -35,6 +36,7 @@ class Description:
     seed: int = 0
     prompts: tuple[str, ...] = ()
     accept: tuple[Tolerance, ...] = ()
+    unused_filters: UnusedFilters = "refuse"
     text: str = ""
 
     @property

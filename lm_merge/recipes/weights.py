@@ -44,6 +44,10 @@ class WeightRecipe(Recipe, frozen=True):
         description="model whose tokenizer and vocabulary the output has: base (the host), or "
         "model:<name>; None: the host's, with rows as they are",
     )
+    unused_filters: Literal["refuse", "note"] = Field(
+        default="refuse",
+        description="what to do with a filter that fits no tensor; mergekit's format: note",
+    )
     data: Path | tuple[str, ...] | None = Field(
         default=None,
         description="prompts of regmean and fisher, a text file with one a line, or the prompts "

@@ -17,8 +17,8 @@ KL_METRICS = ("kl_host", "kl_donor")
 class NextTokens:
     """Next-token log-probabilities of the parents at the scored columns of a batch, kept for all cells.
 
-    at: columns to score; unless given those that predict a token. Where the vocabularies are padded to
-    different sizes, both are cut to the smaller one.
+    at: columns to score; unless given those that predict a token. Distributions are over the tokens:
+    rows of the unembeddings without one are padding and left out.
     """
 
     def __init__(self, passed: GridPass, texts: Texts, at: Tensor | None = None) -> None:
@@ -26,7 +26,7 @@ class NextTokens:
         self.targets = texts.tokens.roll(-1, dims=1)[self.at]
         tails = {"host": passed.host.tail, "donor": passed.donor.tail}
         ends = {"host": end_of(passed.host), "donor": end_of(passed.donor)}
-        self.d_vocab = min(tail.model.d_vocab for tail in tails.values())
+        self.d_vocab = min(tail.model.n_token_rows for tail in tails.values())
         self.tail = tails["host"]
         self.parents = {
             name: torch.cat(list(self._in_parts(tails[name], end))) for name, end in ends.items()

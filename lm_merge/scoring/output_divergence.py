@@ -20,9 +20,10 @@ def output_table(merges: Compositions, batches: Sequence[EncodedPrompts]) -> pd.
 
     Columns space, operator, alpha, metric, value, standard_error, low and high (95 %; tokens of a
     text are one cluster), n (tokens). Metrics in nats: kl_host and kl_donor are KL(merge || parent),
-    js_host and js_donor Jensen-Shannon divergences, js_parents that of the two parents. Rows of the
-    unembeddings that not all share are padding and left out.
+    js_host and js_donor Jensen-Shannon divergences, js_parents that of the two parents. Distributions
+    are over the tokens: rows of the unembeddings without one are padding and left out.
     """
+    n_rows = min(merges.host.n_token_rows, merges.donor.n_token_rows)
     means: dict[tuple[float, str], ClusteredMean] = {}
     for batch in batches:
         assert batch.attention_mask is not None  # texts always come with one
@@ -31,7 +32,7 @@ def output_table(merges: Compositions, batches: Sequence[EncodedPrompts]) -> pd.
         for alpha, entered in merges.at.items():
             with entered() as model:
                 merged = model(ids, mask)
-            for metric, values in _divergences(merged, parents).items():
+            for metric, values in _divergences(merged, parents, n_rows).items():
                 values = values.masked_fill(~mask.bool(), torch.nan)
                 means.setdefault((alpha, metric), ClusteredMean()).update(values)
     rows = []
@@ -41,13 +42,12 @@ def output_table(merges: Compositions, batches: Sequence[EncodedPrompts]) -> pd.
     return table.assign(operator=merges.recipe.operator, space=merges.recipe.space)
 
 
-def _divergences(merged: Tensor, parents: dict[str, Tensor]) -> dict[str, Tensor]:
+def _divergences(merged: Tensor, parents: dict[str, Tensor], n_rows: int) -> dict[str, Tensor]:
     """Divergences by name [batch, pos], text by text, so that few logits stand in float32 at once."""
-    d_vocab = min(one.shape[-1] for one in (merged, *parents.values()))
     found: dict[str, list[Tensor]] = {}
     for row in range(len(merged)):
-        own = merged[row, :, :d_vocab].float()
-        theirs = {name: one[row, :, :d_vocab].to(own) for name, one in parents.items()}
+        own = merged[row, :, :n_rows].float()
+        theirs = {name: one[row, :, :n_rows].to(own) for name, one in parents.items()}
         for key, divergence in DIVERGENCES.items():
             for name, logits in theirs.items():
                 found.setdefault(f"{key}_{name}", []).append(divergence(own, logits))

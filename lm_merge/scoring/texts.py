@@ -1,6 +1,6 @@
 """Batches of texts that models read: questions with their right answers, or plain texts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from lm_merge.generation import ids_with_token
 from lm_merge.models import HookedLM
 from lm_merge.zoo.tasks import Question
 
@@ -75,5 +76,11 @@ def _padded(pairs: Sequence[tuple[list[int], list[int]]], device: torch.device) 
 
 def words_of(host: HookedLM, ids: Sequence[int]) -> list[str]:
     """The text of each id; `#id` for a padding row of the unembedding, which is no token."""
-    n_tokens = len(host.tokenizer)
-    return [host.tokenizer.decode([one]) if one < n_tokens else f"#{one}" for one in ids]
+    return [*map(word_of(host), ids)]
+
+
+def word_of(host: HookedLM) -> Callable[[int], str]:
+    """The text of an id, as in `words_of`."""
+    tokenizer: Any = host.tokenizer
+    known = set(ids_with_token(tokenizer).tolist())
+    return lambda one: tokenizer.decode([one]) if one in known else f"#{one}"

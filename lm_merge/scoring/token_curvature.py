@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from lm_merge.accumulation import wide
 from lm_merge.metrics import gap_bound_nats, gap_nats, gauss_legendre, k_g
 from lm_merge.models.linear_readout import LinearReadout, linear_readout
 from lm_merge.models.tail import RecordedPass, Tail
@@ -88,7 +89,7 @@ class TokenCurvature:
             direction = direction * merged_at.unsqueeze(-1)
             segment = Segment(parents.host, layer, direction, targets, scored, self.readout)
             for alpha, columns in self._along(segment, parents.donor_losses):
-                values = {key: one.double().cpu() for key, one in columns.items()}
+                values = {key: wide(one).cpu() for key, one in columns.items()}
                 frames.append(pd.DataFrame({**where, "layer": layer, "alpha": alpha, **values}))
         return pd.concat(frames, ignore_index=True)
 

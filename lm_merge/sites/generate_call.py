@@ -6,23 +6,26 @@ from typing import Any
 
 from torch import Tensor
 
-from lm_merge.generation import require_left_padding
+from lm_merge.generation import require_left_padding, with_tokens_only
+from lm_merge.models import HookedLM
 
 Frame = Callable[[Tensor], AbstractContextManager[None]]
 
 
 @contextmanager
-def framed_generate(native: Any, frame: Frame) -> Iterator[None]:
-    """Inside, `native.generate` runs within `frame(input_ids)`, whoever calls it.
+def framed_generate(model: HookedLM, frame: Frame) -> Iterator[None]:
+    """Inside, `model.native.generate` runs within `frame(input_ids)`, whoever calls it.
 
     Only there is the whole prompt known: with drafts or a prefill in parts it does not end where the
-    first forward pass ends. Prompts padded on the right are refused. A `generate` that somebody put on
-    this very object is put back at the end.
+    first forward pass ends. Prompts padded on the right are refused, and ids without a token are never
+    drawn. A `generate` that somebody put on this very object is put back at the end.
     """
+    native: Any = model.native
     generate, before = native.generate, vars(native).get("generate")
 
     def framed(*arguments: Any, **keywords: Any) -> Any:
         require_left_padding(keywords.get("attention_mask"))
+        keywords = with_tokens_only(keywords, model.tokenizer)
         given = arguments[0] if arguments else None
         ids = keywords.get("input_ids", keywords.get("inputs", given))
         if not isinstance(ids, Tensor):

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lm_merge.accumulation import wide
 from lm_merge.statistics.intervals import student_interval
 
 
@@ -58,10 +59,10 @@ class ClusteredMean:
 
     def update(self, values: Float[Tensor, "cluster n"]) -> None:
         """Add whole clusters, one a row; NaN where a row holds no value."""
-        wide = values.detach().double()
-        defined = ~wide.isnan()
-        counts = defined.sum(dim=1).double()
-        sums = torch.where(defined, wide, 0.0).sum(dim=1)
+        own = wide(values.detach())
+        defined = ~own.isnan()
+        counts = wide(defined.sum(dim=1))
+        sums = torch.where(defined, own, 0.0).sum(dim=1)
         terms = (sums, counts, sums * sums, sums * counts, counts * counts)
         self._moments += torch.stack([term.sum() for term in terms]).cpu()
         self._n_clusters += int((counts > 0).sum())

@@ -1,8 +1,10 @@
 """A recipe in mergekit's format is one of ours, and settings by filter name what they lack."""
 
 import pytest
+import yaml
 
 import lm_merge as lm
+from lm_merge import cli
 from lm_merge.recipes import Recipe, WeightRecipe
 from lm_merge.recipes.describe import describe
 from lm_merge.spaces.weights import make_weight_plan
@@ -67,6 +69,26 @@ def test_a_filter_that_fits_no_tensor_is_noted():
         {**SLERP, "parameters": {"t": [{"filter": "mpl", "value": 1}, {"value": 0}]}}
     )
     assert any("filter 'mpl' of t fits no tensor" in note for note in plan.notes)
+
+
+def test_a_filter_of_our_format_that_fits_no_tensor_is_refused_unless_noted(tmp_path, capsys):
+    filters = [{"filter": "mpl", "value": 1}, {"value": 0}]
+    recipe = {**OURS, "operator": "slerp", "operator_args": {"t": filters}}
+    with pytest.raises(ValueError, match="'mpl' of t fits no tensor.*'- filter: mlp'.*_filters"):
+        make_weight_plan(recipe)
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump({**recipe, "unused_filters": "note"}))
+    cli.main(["weights", str(path), str(tmp_path / "out")])
+    assert "filter 'mpl' of t fits no tensor" in capsys.readouterr().err
+    assert "filter 'mpl' of t fits no tensor" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_it_accepts_differences_by_name():
+    assert Recipe.load({**SLERP, "accept": ["rope", "heads"]}).accept == ("rope", "heads")
+    with pytest.raises(ValueError, match="accept='rope' is no list"):
+        Recipe.load({**SLERP, "accept": "rope"})
+    with pytest.raises(ValueError, match="rope.*norm_eps"):
+        Recipe.load({**SLERP, "accept": ["ropes"]})
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lm_merge.accumulation import wide
 from lm_merge.decomposition.components import Layer, Tensors
 from lm_merge.decomposition.masked import Apply
 from lm_merge.decomposition.targets.settings import ResidMLPSettings
@@ -36,7 +37,7 @@ class ResidMLPTarget:
         """The target in the stream's own basis, from weights as `train_resid_mlp` gives them."""
         embed, layers = tensors["W_E"], range(settings.n_layers)
         written = [tensors[f"layers.{i}.W_out"].T for i in layers[:-1]]
-        spanned = torch.linalg.qr(torch.cat([embed, *written]).double().T).Q.to(embed)
+        spanned = torch.linalg.qr(wide(torch.cat([embed, *written])).T).Q.to(embed)
         maps = {}
         for i in layers:
             maps[f"layers.{i}.mlp_in"] = tensors[f"layers.{i}.W_in"] @ spanned

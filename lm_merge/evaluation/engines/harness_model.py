@@ -16,7 +16,7 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.utils import simple_parse_args_string
 
 from lm_merge.evaluation.prompting import template_errors
-from lm_merge.generation import require_tokenizer
+from lm_merge.generation import require_tokenizer, with_tokens_only
 from lm_merge.recipes import Recipe
 from lm_merge.recipes.recipe import is_recipe_file
 from lm_merge.spaces import Composed, system
@@ -144,6 +144,11 @@ class MergedLM(_HFLM):
                 found = super()._loglikelihood_tokens(some, *arguments, **keywords)
             scores.update(zip(indices, found, strict=True))
         return [scores[index] for index in range(len(requests))]
+
+    def _model_generate(self, *arguments: Any, **keywords: Any) -> torch.Tensor:
+        """The harness's own, which never draws an id without a token."""
+        keywords = with_tokens_only(keywords, self.composed.host.tokenizer)
+        return super()._model_generate(*arguments, **keywords)
 
     def apply_chat_template(self, *arguments: Any, **keywords: Any) -> str:
         """The harness's own, with errors that name the model and the remedy."""

@@ -69,7 +69,7 @@ class MergeHooks:
                 stack.callback(self._forget_pass)
                 if view == "native":
                     stack.enter_context(attach_native(self.host, list(self.layers), self))
-                    stack.enter_context(framed_generate(self.host.native, self._generating_once))
+                    stack.enter_context(framed_generate(self.host, self._generating_once))
                 else:
                     stack.enter_context(attach_hooked(self.host, list(self.layers), self))
                 yield

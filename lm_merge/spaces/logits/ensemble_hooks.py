@@ -49,7 +49,7 @@ class EnsembleHooks:
             if nested:
                 yield
                 return
-            framed = framed_generate(self.host.native, lambda _: nullcontext())
+            framed = framed_generate(self.host, lambda _: nullcontext())
             try:
                 with framed, attach_logits(self.host, self._begin, self._end):
                     yield

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lm_merge.accumulation import wide
 from lm_merge.operators.data_based import fisher_mean, gram_mean
 from lm_merge.spaces.weights.plan import TensorPlan
 from lm_merge.spaces.weights.statistics import Statistics
@@ -23,11 +24,11 @@ def data_combination(
     measured = [handle.get_tensor(one.tensor) for handle, one in pairs]
     if plan.method == "regmean":
         transposed = plan.inputs[0].tensor in json.loads(handles[0].metadata()["transposed"])
-        grams = torch.stack(measured).double()
+        grams = wide(torch.stack(measured))
 
         def by_gram(states: Float[Tensor, "n_models n"], first: int) -> Tensor:
             assert first == 0  # a layer is merged whole
-            layers = states.double().view(-1, *plan.shape)
+            layers = wide(states).view(-1, *plan.shape)
             layers = layers.mT if transposed else layers
             off_diagonal = float(plan.options["off_diagonal"])
             merged = gram_mean(layers, grams, off_diagonal=off_diagonal)

@@ -50,9 +50,17 @@ def make_plan(description: Description, checkpoints: Mapping[ModelSource, Checkp
     )
     maker = _Maker(description, host, checkpoints, maps, owner, label_maps)
     tensors, origins = maker.tensors()
-    notes += filters_without_tensor(description.levels, [one.name for one in tensors])
+    notes += _unused_filters(description, [one.name for one in tensors])
     opened = tuple(checkpoints.values())
     return Plan(description, host, tensors, origins, owner, notes, opened)
+
+
+def _unused_filters(description: Description, tensors: list[str]) -> tuple[str, ...]:
+    """Notes on filters that fit no tensor; ValueError with the first, where they are refused."""
+    found = filters_without_tensor(description.levels, tensors)
+    if found and description.unused_filters == "refuse":
+        raise ValueError(f"{found[0]} (unused_filters: note goes on with it)")
+    return found
 
 
 def _row_maps(

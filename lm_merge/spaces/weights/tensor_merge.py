@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lm_merge.accumulation import wide
 from lm_merge.operators.linear import lerp
 from lm_merge.operators.random_masks import mask_seed
 from lm_merge.operators.span import NEARLY_PARALLEL, slerp_unnormalized, weights_in_span
@@ -202,10 +203,10 @@ def _turned_weights(
     """Weights whose plain sum is what `direction` gives; the given ones where it is undefined."""
     gram = torch.zeros(len(flats), len(flats), dtype=torch.float64)
     for _, states in _states(plan, flats, base, check=True):
-        differences = states.double()
+        differences = wide(states)
         differences[1:] -= differences[:1].clone()
         gram += differences @ differences.T
-    turned = weights_in_span(gram, weights.double(), direction)
+    turned = weights_in_span(gram, wide(weights), direction)
     if not turned.isfinite().all():
         return weights, f"{plan.name}: {plan.method} is undefined there; the weighted sum is taken"
     return turned.float(), None

@@ -3,12 +3,14 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
 from lm_merge.models.checkpoint_files import read_json
+from lm_merge.models.tokenization import splitting_note, tokenization, tokenization_of
 from lm_merge.models.tokenizer_files import WITH_WORDS
 from lm_merge.spaces.weights.checkpoint import Checkpoint
 
@@ -33,13 +35,26 @@ def vocabulary(folder: Path, name: str) -> dict[str, int] | None:
     path = folder / "tokenizer.json"
     if not path.is_file():
         named = [one for one in WITH_WORDS if (folder / one).is_file()]
-        return _of_transformers(folder, name) if named else None
+        return _loaded(folder, name).get_vocab() if named else None
     content = read_json(path, name)
     words = content.get("model", {}).get("vocab", {})
     if isinstance(words, list):  # unigram: [token, score] in the order of ids
         words = {entry[0]: number for number, entry in enumerate(words)}
     added = {one["content"]: one["id"] for one in content.get("added_tokens") or ()}
     return _added_later(folder, name) | words | added
+
+
+def split_otherwise(owner: Checkpoint, model: Checkpoint) -> str | None:
+    """A note where a tokenizer of the same tokens splits text in another way than the owner's."""
+    ours, theirs = (_tokenization(one.folder, one.name) for one in (owner, model))
+    return splitting_note(owner.name, model.name, ours, theirs)
+
+
+def _tokenization(folder: Path, name: str) -> dict[str, Any] | None:
+    path = folder / "tokenizer.json"
+    if path.is_file():
+        return tokenization(read_json(path, name))
+    return tokenization_of(_loaded(folder, name))
 
 
 def _added_later(folder: Path, name: str) -> dict[str, int]:
@@ -51,11 +66,11 @@ def _added_later(folder: Path, name: str) -> dict[str, int]:
     return {one["content"]: int(number) for number, one in listed.items()}
 
 
-def _of_transformers(folder: Path, name: str) -> dict[str, int]:
+def _loaded(folder: Path, name: str) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(folder).get_vocab()
+        return AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"model {name!r}: its tokenizer cannot be read: {reason}") from error
@@ -69,7 +84,8 @@ def row_map(
     With equal vocabularies rows beyond them are padding: more are cut, missing ones are the owner's.
     With different ones, `matched` (a tokenizer_source was given), or accept with special_tokens where
     only added tokens differ, matches rows by token; else ValueError names a token in which they differ.
-    Without tokenizer files only equal sizes fit, and a text says that ids were taken as equal.
+    Without tokenizer files only equal sizes fit, and a text notes that ids were taken as equal; another
+    one notes that equal vocabularies split text in other ways.
     """
     ours, theirs = (vocabulary(one.folder, one.name) for one in (owner, model))
     sizes = n_rows(owner), n_rows(model)
@@ -85,8 +101,9 @@ def row_map(
         )
     if ours != theirs and not matched:
         _check_accepted(owner, model, dict(ours.items() ^ theirs.items()), accept)
+    split = split_otherwise(owner, model) if ours == theirs else None
     if ours == theirs and sizes[0] == sizes[1]:
-        return None
+        return split
     rows = torch.full((sizes[0],), -1)
     for token, number in ours.items():
         place = theirs.get(token, -1)
@@ -94,7 +111,8 @@ def row_map(
             rows[number] = place
     kind = "padding rows" if ours == theirs else "rows of tokens it lacks"
     count = int((rows < 0).sum())
-    return RowMap(rows, f"{model.name}: {count} {kind} are those of {owner.name}")
+    note = f"{model.name}: {count} {kind} are those of {owner.name}"
+    return RowMap(rows, note if split is None else f"{note}; {split}")
 
 
 def _check_accepted(

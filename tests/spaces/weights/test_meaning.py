@@ -157,6 +157,28 @@ def test_a_vocabulary_of_another_order_is_not_the_same(tmp_path):
         lm.merge_weights(recipe, tmp_path / "out")
 
 
+def pairs_of(merges: list[tuple[str, str]]) -> PreTrainedTokenizerFast:
+    """A tokenizer of the same five tokens whose merges decide how "abc" is split."""
+    vocab = {word: number for number, word in enumerate(["a", "b", "c", "ab", "bc"])}
+    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE(vocab, merges)))
+
+
+def test_other_merges_of_the_same_tokens_are_noted(tmp_path):
+    recipe = two(tmp_path)
+    ours, theirs = pairs_of([("a", "b"), ("b", "c")]), pairs_of([("b", "c"), ("a", "b")])
+    assert ours.get_vocab() == theirs.get_vocab()
+    assert ours.tokenize("abc") != theirs.tokenize("abc")
+    note = "splits text in another way (merges)"
+    for second, expected in ((theirs, True), (ours, False)):
+        ours.save_pretrained(tmp_path / "first")
+        second.save_pretrained(tmp_path / "second")
+        assert (note in card(lm.merge_weights(recipe, tmp_path / "o", overwrite=True))) == expected
+    pair = random_lm("qwen2", 1), random_lm("qwen2", 2)
+    pair[0].tokenizer, pair[1].tokenizer = ours, theirs
+    with pytest.warns(lm.PairNotice, match="splits text in another way"):
+        assert any(note in one for one in check_pair(*pair))
+
+
 @pytest.mark.parametrize("operator", ["fisher", "regmean"])
 def test_statistics_of_a_classifier_are_of_its_own_head(operator, tmp_path):
     recipe = classifiers(tmp_path, ["no", "yes"], ["no", "yes"])
