@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from lm_merge import evaluation, metrics
     from lm_merge.coefficients import AgreementGate, ConfidenceGate, ScheduleGate
     from lm_merge.models import HookedLM, IncompatibleModels, PairNotice, load, merge_budget, wrap
+    from lm_merge.models.classifier import load_classifier
     from lm_merge.operators import OPERATORS, Steering
     from lm_merge.recipes import Recipe
     from lm_merge.spaces import AdapterMerge, LatentMerge, LogitEnsemble, NonFiniteMerge, steered
     from lm_merge.spaces.compose import compose
+    from lm_merge.spaces.label_votes import LabelVotes
     from lm_merge.spaces.weights import merge_weights
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "ConfidenceGate",
     "HookedLM",
     "IncompatibleModels",
+    "LabelVotes",
     "LatentMerge",
     "LogitEnsemble",
     "NonFiniteMerge",
@@ -35,6 +38,7 @@ __all__ = [
     "compose",
     "evaluation",
     "load",
+    "load_classifier",
     "merge_budget",
     "merge_weights",
     "metrics",
@@ -51,6 +55,7 @@ _MODULE = {  # name -> where it lives; the block above says the same to type che
     "ConfidenceGate": "coefficients",
     "HookedLM": "models",
     "IncompatibleModels": "models",
+    "LabelVotes": "spaces.label_votes",
     "LatentMerge": "spaces.latents",
     "LogitEnsemble": "spaces.logits",
     "NonFiniteMerge": "spaces.non_finite",
@@ -60,6 +65,7 @@ _MODULE = {  # name -> where it lives; the block above says the same to type che
     "Steering": "operators",
     "compose": "spaces.compose",
     "load": "models",
+    "load_classifier": "models.classifier",
     "merge_budget": "models",
     "merge_weights": "spaces.weights",
     "steered": "spaces.steering",
