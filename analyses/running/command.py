@@ -51,5 +51,6 @@ def command(
 
 
 def config_class_of(name: str) -> type[BaseModel]:
-    """The configuration of an analysis: `<Name>Config` in its module `config`."""
-    return getattr(import_module(f"{ANALYSES[name]}.config"), f"{name.capitalize()}Config")
+    """The configuration of an analysis: `<Name>Config` in its module `config`, in camel case."""
+    words = "".join(part.capitalize() for part in name.split("_"))
+    return getattr(import_module(f"{ANALYSES[name]}.config"), f"{words}Config")

@@ -17,6 +17,7 @@ import torch
 from lm_merge.models.completeness import check_complete
 from lm_merge.runs.digests import cache_folder
 
+OWN = ("NgramModel", "NgramForSequenceClassification")  # classes of `lm_merge.zoo.ngram_classifier`
 OF_NO_MEANING = ("_name_or_path", "dtype", "torch_dtype", "transformers_version", "use_cache")
 
 
@@ -27,10 +28,15 @@ def class_name(config: Mapping[str, Any]) -> str | None:
 
 
 def model_class(config: Mapping[str, Any]) -> Any:
-    """The class in transformers; None where it has none of that name (a model with its own code)."""
+    """The class in transformers or the zoo; None for another name (a model with its own code)."""
     import transformers
 
     named = class_name(config)
+    if named in OWN:
+        from lm_merge.zoo import ngram_classifier
+
+        ngram_classifier.register()
+        return getattr(ngram_classifier, named)
     return None if named is None else getattr(transformers, named, None)
 
 
@@ -65,6 +71,7 @@ def resolved_config(config: Mapping[str, Any]) -> Any:
     """The configuration as its class completes it; as it is given for a kind that is not known."""
     from transformers import AutoConfig, PreTrainedConfig
 
+    model_class(config)  # a class of the zoo becomes known
     try:
         return AutoConfig.for_model(**config)
     except (KeyError, TypeError, ValueError):  # own code, or no model_type

@@ -5,9 +5,10 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field, FiniteFloat, ValidationError
+from pydantic import BaseModel, FiniteFloat, ValidationError
 
 from lm_merge.errors import one_line, short
+from lm_merge.recipes.similarity import SimilarityCoefficients
 
 Row = tuple[FiniteFloat, ...]
 
@@ -35,14 +36,6 @@ class FittedCoefficients(BaseModel, frozen=True, extra="forbid"):
     """Coefficients that are fitted first, then written to a file; `fit` holds the fit's settings."""
 
     fit: dict[str, Any]
-
-
-class SimilarityCoefficients(BaseModel, frozen=True, extra="forbid"):
-    """Coefficients by the donors' similarity to a target, from a table of similarities."""
-
-    similarity: str = Field(min_length=1, description="file with the similarities")
-    target: str = Field(min_length=1, description="what the donors are compared with")
-    n_sources: int | None = Field(default=None, ge=1, description="most similar donors; None: all")
 
 
 Computed = FittedCoefficients | SimilarityCoefficients

@@ -14,7 +14,7 @@ from lm_merge.recipes.sources import ModelSource, Source, as_source
 from lm_merge.recipes.weight_description import Compat, Description
 from lm_merge.recipes.weights import NAMES_OF_OTHER_SPACES, WeightRecipe
 
-WITHOUT_WEIGHTS = ("model_stock", "regmean", "fisher")
+WITHOUT_WEIGHTS = ("model_stock",)
 
 
 def describe(

@@ -28,9 +28,9 @@ class LabelVotes:
 
     >>> import lm_merge as lm
     >>> from lm_merge.models.classifier import wrap_classifier
-    >>> from lm_merge.zoo.ngram_classifier import NgramClassifier, NgramConfig
+    >>> from lm_merge.zoo.ngram_classifier import NgramForSequenceClassification, NgramConfig
     >>> config = NgramConfig(vocab_size=50, width=4, hidden=4, id2label={0: "no", 1: "yes"})
-    >>> models = [wrap_classifier(NgramClassifier(config), None, name) for name in "ab"]
+    >>> models = [wrap_classifier(NgramForSequenceClassification(config), None, name) for name in "ab"]
     >>> lm.LabelVotes(models, weights=[3.0, 1.0])
     LabelVotes(a, b, weights=(0.75, 0.25), soft)
     """

@@ -1,7 +1,8 @@
 """A small classifier of texts in any script: hashed character n-grams and a multilayer perceptron.
 
-`NgramModel` is the encoder, `NgramClassifier` the encoder with a head of labels; both are saved, loaded
-and merged as any model of transformers, whose Auto classes know them once `register` was called.
+`NgramModel` is the encoder, `NgramForSequenceClassification` the encoder with a head of labels. Both are
+saved, loaded and merged as any model of transformers, whose Auto classes know them once `register` was
+called.
 """
 
 import unicodedata
@@ -62,11 +63,12 @@ class NgramPreTrained(PreTrainedModel):
 
 
 class NgramModel(NgramPreTrained):
-    """Encoder: the mean of the n-grams' vectors, through one hidden layer."""
+    """Encoder: the mean of the n-grams' vectors, normalised, through one hidden layer."""
 
     def __init__(self, config: NgramConfig) -> None:
         super().__init__(config)
         self.embed = nn.EmbeddingBag(config.vocab_size, config.width, mode="mean", padding_idx=PAD)
+        self.norm = nn.LayerNorm(config.width)
         self.dense = nn.Linear(config.width, config.hidden)
         self.post_init()
 
@@ -78,10 +80,10 @@ class NgramModel(NgramPreTrained):
 
     def of_means(self, means: Float[Tensor, "batch width"]) -> Float[Tensor, "batch hidden"]:
         """Vectors of texts from the means of their n-grams' vectors."""
-        return nn.functional.gelu(self.dense(means))
+        return nn.functional.gelu(self.dense(self.norm(means)))
 
 
-class NgramClassifier(NgramPreTrained):
+class NgramForSequenceClassification(NgramPreTrained):
     """The encoder with a linear head, one row a label."""
 
     def __init__(self, config: NgramConfig) -> None:
@@ -138,4 +140,6 @@ def register() -> None:
     """Make the classes known to transformers' Auto classes; once is enough."""
     AutoConfig.register(NgramConfig.model_type, NgramConfig, exist_ok=True)
     AutoModel.register(NgramConfig, NgramModel, exist_ok=True)
-    AutoModelForSequenceClassification.register(NgramConfig, NgramClassifier, exist_ok=True)
+    AutoModelForSequenceClassification.register(
+        NgramConfig, NgramForSequenceClassification, exist_ok=True
+    )

@@ -9,7 +9,12 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from lm_merge.zoo.ngram_classifier import NgramClassifier, NgramConfig, NgramModel, ngram_ids
+from lm_merge.zoo.ngram_classifier import (
+    NgramConfig,
+    NgramForSequenceClassification,
+    NgramModel,
+    ngram_ids,
+)
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # Adam's
 
@@ -25,6 +30,7 @@ class PretrainingSettings(BaseModel):
     steps: int = Field(default=1_500, ge=1, description="batches of pairs of translations")
     batch: int = Field(default=256, ge=2, description="pairs a step")
     learning_rate: float = Field(default=3e-3, gt=0, description="Adam's, falling to 0 in a line")
+    vector_rate: float = Field(default=1e-2, gt=0, description="that of the n-grams' vectors")
     temperature: float = Field(default=0.05, gt=0, description="of the softmax over the batch")
     seed: int = Field(default=0, description="of weights and batches")
 
@@ -37,6 +43,7 @@ class TuningSettings(BaseModel):
     epochs: int = Field(default=6, ge=1, description="passes over the texts")
     batch: int = Field(default=64, ge=1, description="texts a step")
     learning_rate: float = Field(default=2e-3, gt=0, description="Adam's, falling to 0 in a line")
+    vector_rate: float = Field(default=1e-2, gt=0, description="that of the n-grams' vectors")
     seed: int = Field(default=0, description="of the head and of the order")
 
 
@@ -59,7 +66,7 @@ def pretrain(texts: Mapping[str, Sequence[str]], settings: PretrainingSettings) 
     bags = _Bags([ngram_ids(tuple(own), settings.vocab_size) for own in texts.values()])
     n_texts, optimizer = (
         lengths.pop(),
-        _Optimizer(model, model.embed.weight, settings.learning_rate),
+        _Optimizer(model, model.embed.weight, settings),
     )
     for step in range(settings.steps):
         chosen = rng.choice(n_texts, min(settings.batch, n_texts), replace=False)
@@ -88,7 +95,7 @@ def tune(
     labels: Sequence[str],
     names: Sequence[str],
     settings: TuningSettings,
-) -> NgramClassifier:
+) -> NgramForSequenceClassification:
     """A classifier of the labels `names`, in this order, that starts from an encoder."""
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
@@ -97,11 +104,11 @@ def tune(
         id2label=dict(enumerate(names)),
         label2id={name: number for number, name in enumerate(names)},
     )
-    model = NgramClassifier(config).train()
+    model = NgramForSequenceClassification(config).train()
     model.encoder.load_state_dict(encoder.state_dict())
     bags = _Bags([ngram_ids(tuple(texts), int(config.vocab_size))])
     truth = torch.tensor([names.index(label) for label in labels])
-    optimizer = _Optimizer(model, model.encoder.embed.weight, settings.learning_rate)
+    optimizer = _Optimizer(model, model.encoder.embed.weight, settings)
     batches = list(_batches(len(texts), settings, rng))
     for number, chosen in enumerate(batches):
         means = optimizer.means(*bags.batch(np.zeros(len(chosen), dtype=int), chosen))
@@ -111,7 +118,7 @@ def tune(
     return model.eval()
 
 
-def save(model: NgramModel | NgramClassifier, folder: Path) -> Path:
+def save(model: NgramModel | NgramForSequenceClassification, folder: Path) -> Path:
     """Write as a checkpoint folder of transformers."""
     model.save_pretrained(folder)
     return folder
@@ -150,10 +157,15 @@ class _Optimizer:
     Their moments rest while they do not occur, as in torch's SparseAdam, at a tenth of its time.
     """
 
-    def __init__(self, model: nn.Module, vectors: nn.Parameter, learning_rate: float) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        vectors: nn.Parameter,
+        settings: PretrainingSettings | TuningSettings,
+    ) -> None:
         dense = [one for one in model.parameters() if one is not vectors]
-        self._dense = torch.optim.Adam(dense, lr=learning_rate)
-        self._vectors, self._rate, self._n_steps = vectors.detach(), learning_rate, 0
+        self._dense, self._settings = torch.optim.Adam(dense), settings
+        self._vectors, self._n_steps = vectors.detach(), 0
         self._moments = torch.zeros_like(self._vectors), torch.zeros_like(self._vectors)
         self._rows = self._leaf = torch.empty(0)
 
@@ -164,8 +176,8 @@ class _Optimizer:
         return nn.functional.embedding_bag(places, self._leaf, offsets, mode="mean")
 
     def step(self, loss: Tensor, share: float) -> None:
-        """One step at a share of the learning rate."""
-        self._dense.param_groups[0]["lr"] = rate = self._rate * share
+        """One step at a share of the learning rates."""
+        self._dense.param_groups[0]["lr"] = self._settings.learning_rate * share
         self._dense.zero_grad()
         loss.backward()
         self._dense.step()
@@ -179,4 +191,4 @@ class _Optimizer:
         for moments, values in zip(self._moments, (first, second), strict=True):
             moments[self._rows] = values
         change = first / corrections[0] / ((second / corrections[1]).sqrt() + EPSILON)
-        self._vectors[self._rows] -= rate * change
+        self._vectors[self._rows] -= self._settings.vector_rate * share * change

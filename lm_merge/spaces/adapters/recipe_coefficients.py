@@ -72,15 +72,19 @@ def _fit_first(given: Any, names: Sequence[str]) -> GivenCoefficients:
     )
 
 
-def _select_first(given: Any, names: Sequence[str]) -> GivenCoefficients:
-    raise ValueError(
-        f"coefficients: {{similarity: {given.similarity}}} are selected by similarity first; write them "
-        "as a list of numbers, one a donor"
-    )
+def _by_similarity(given: Any, names: Sequence[str]) -> GivenCoefficients:
+    """One number an adapter: its weight where it is chosen, else 0; rows are the adapters' names."""
+    if given.sources is not None:
+        raise ValueError(
+            "coefficients: sources: the adapters are the recipe's donors; leave it out"
+        )
+    selection, _ = given.choose({name: name for name in names})
+    weights = dict(zip(selection.names, selection.weights, strict=True))
+    return tuple(weights.get(name, 0.0) for name in names)
 
 
 # How coefficients of each computed kind are found; a kind that needs data refuses here, with the way.
 COMPUTING: dict[type[Computed], Callable[[Any, Sequence[str]], GivenCoefficients]] = {
     FittedCoefficients: _fit_first,
-    SimilarityCoefficients: _select_first,
+    SimilarityCoefficients: _by_similarity,
 }

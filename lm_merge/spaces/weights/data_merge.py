@@ -21,6 +21,8 @@ def data_combination(
     pairs = list(zip(handles, plan.inputs, strict=True))
     if any(one.rows is not None or one.tensor not in handle.keys() for handle, one in pairs):
         return None
+    equal = len(set(plan.weights)) == 1
+    weights = None if equal else torch.tensor(plan.weights, dtype=torch.float64)
     measured = [handle.get_tensor(one.tensor) for handle, one in pairs]
     if plan.method == "regmean":
         transposed = plan.inputs[0].tensor in json.loads(handles[0].metadata()["transposed"])
@@ -31,7 +33,7 @@ def data_combination(
             layers = wide(states).view(-1, *plan.shape)
             layers = layers.mT if transposed else layers
             off_diagonal = float(plan.options["off_diagonal"])
-            merged = gram_mean(layers, grams, off_diagonal=off_diagonal)
+            merged = gram_mean(layers, grams, weights, off_diagonal=off_diagonal)
             return (merged.mT if transposed else merged).reshape(-1).float()
 
         return by_gram
@@ -39,6 +41,6 @@ def data_combination(
 
     def by_fisher(states: Float[Tensor, "n_models n"], first: int) -> Tensor:
         last = first + states.shape[-1]
-        return fisher_mean(states, torch.stack([flat[first:last] for flat in flats]))
+        return fisher_mean(states, torch.stack([flat[first:last] for flat in flats]), weights)
 
     return by_fisher

@@ -3,10 +3,14 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from lm_merge.models.model_class import check_whole
 from lm_merge.operators.weight_methods import get_weight_method
@@ -21,6 +25,7 @@ from lm_merge.spaces.weights.plan import Plan, TensorPlan
 from lm_merge.spaces.weights.planning import make_plan
 from lm_merge.spaces.weights.sources import local_folder
 from lm_merge.spaces.weights.statistics import Statistics, record_statistics
+from lm_merge.spaces.weights.tensor_merge import Setting, merge_tensor
 
 SHARD_BYTES = 5 * 10**9
 
@@ -85,6 +90,32 @@ def merge_weights(
             shapes = {one.name: one.shape for one in plan.tensors}
             check_whole(folder, str(out), output_config(plan), shapes)
     return out
+
+
+def merge_in_memory(
+    recipe: str | Path | dict[str, Any] | Recipe,
+    *,
+    prompts: str | Path | Sequence[str] | None = None,
+) -> tuple[dict[str, Tensor], dict[str, Any], tuple[str, ...]]:
+    """The tensors that `merge_weights` would write, the configuration, and the notes.
+
+    For a merge that is measured and not kept: nothing is written, except statistics of data. The
+    sources are mapped from their files, so that memory is that of the output.
+    """
+    plan = make_weight_plan(recipe, prompts=prompts)
+    merged = {one.name: torch.empty(one.n_values, dtype=one.dtype) for one in plan.tensors}
+    notes = list(plan.notes)
+    with TemporaryDirectory() as scratch, _statistics(plan, Path(scratch) / "out") as statistics:
+        setting = Setting(plan.description.seed, plan.description.compat, statistics)
+        for one in plan.tensors:
+            note = merge_tensor(one, partial(_keep, merged[one.name]), setting)
+            notes += [] if note is None else [note]
+    shaped = {one.name: merged[one.name].view(one.shape) for one in plan.tensors}
+    return shaped, output_config(plan), tuple(notes)
+
+
+def _keep(out: Tensor, values: Tensor, first: int) -> None:
+    out[first : first + values.numel()] = values.reshape(-1)
 
 
 def make_weight_plan(

@@ -1,6 +1,6 @@
 """From a description and open checkpoints to a plan."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 
@@ -16,21 +16,25 @@ from lm_merge.spaces.weights.block_config import n_text_blocks
 from lm_merge.spaces.weights.blocks import comes_first, find_blocks
 from lm_merge.spaces.weights.checkpoint import Checkpoint
 from lm_merge.spaces.weights.compatibility import check_pair
+from lm_merge.spaces.weights.headless import as_ancestor, lacks_head
 from lm_merge.spaces.weights.meaning import is_label_tensor, label_rows, meaning_notes
 from lm_merge.spaces.weights.plan import Input, Plan, TensorPlan
 from lm_merge.spaces.weights.vocabulary import RowMap, is_vocabulary_tensor, row_map
+
+MEAN = "linear"  # method of tensors that the ancestor lacks
 
 
 def make_plan(description: Description, checkpoints: Mapping[ModelSource, Checkpoint]) -> Plan:
     """Check that the models are whole and fit together; what each tensor of the output is made of."""
     as_stored = list(checkpoints.values())
+    checkpoints, meanings = _with_ancestor(description, checkpoints)
+    headless = description.base if meanings else None
     checkpoints = aligned(checkpoints, description.host)
     host = checkpoints[description.host]
-    meanings: list[str] = []
     whole = all(source.blocks is None for one in description.slices for source in one.sources)
-    for model in checkpoints.values():
+    for key, model in checkpoints.items():
         if model is not host:
-            check_pair(host, model, whole=whole)
+            check_pair(host, model, whole=whole and key != headless)
             meanings += meaning_notes(host, model, description.accept)
     unchecked = [
         check_whole(one.folder, one.name, one.config, {n: e.shape for n, e in one.entries.items()})
@@ -48,7 +52,8 @@ def make_plan(description: Description, checkpoints: Mapping[ModelSource, Checkp
         *row_notes,
         *(one.note for one in label_maps.values()),
     )
-    maker = _Maker(description, host, checkpoints, maps, owner, label_maps)
+    of_head = set(host.entries) - set(checkpoints[headless].entries) if headless else set()
+    maker = _Maker(description, host, checkpoints, maps, owner, label_maps, of_head)
     tensors, origins = maker.tensors()
     notes += _unused_filters(description, [one.name for one in tensors])
     opened = tuple(checkpoints.values())
@@ -61,6 +66,17 @@ def _unused_filters(description: Description, tensors: list[str]) -> tuple[str, 
     if found and description.unused_filters == "refuse":
         raise ValueError(f"{found[0]} (unused_filters: note goes on with it)")
     return found
+
+
+def _with_ancestor(
+    description: Description, checkpoints: Mapping[ModelSource, Checkpoint]
+) -> tuple[dict[ModelSource, Checkpoint], list[str]]:
+    """The checkpoints, an ancestor without the others' head by their names; notes where it has none."""
+    found, base, notes = dict(checkpoints), description.base, ()
+    host = found[description.host]
+    if base is not None and lacks_head(found[base], host):
+        found[base], notes = as_ancestor(found[base], host)
+    return found, list(notes)
 
 
 def _row_maps(
@@ -105,10 +121,11 @@ class _Maker:
         maps: Mapping[ModelSource, RowMap],
         owner: Checkpoint,
         label_maps: Mapping[ModelSource, RowMap],
+        of_head: Collection[str],
     ) -> None:
         self.description, self.host, self.checkpoints = description, host, checkpoints
         self.maps, self.owner, self.label_maps = maps, owner, label_maps
-        self.method = get_weight_method(description.method)
+        self.method, self.of_head = get_weight_method(description.method), of_head
         self.blocks = {
             key: find_blocks(one.entries, n_text_blocks(one.config), token_embedding(one))
             for key, one in checkpoints.items()
@@ -144,6 +161,8 @@ class _Maker:
     def _range(self, source: SliceSource) -> tuple[int, int]:
         n = self.blocks[source.model].n_blocks
         first, last = source.blocks or (0, n)
+        if source.blocks is None and n == 0:
+            return 0, 0  # a model without blocks
         if not 0 <= first < last <= n:
             raise ValueError(
                 f"layer_range=[{first}, {last}] of {source.model.model!r} is outside [0, {n}]"
@@ -181,7 +200,9 @@ class _Maker:
         sources = [source for source in one.sources if self._takes_part(source)]
         inputs = tuple(map(given, sources))
         base = None
-        if self.description.base is not None and self.method.base != "refused":
+        of_head = output in self.of_head
+        takes_base = self.description.base is not None and self.method.base != "refused"
+        if self.description.base is not None and takes_base and not of_head:
             listed = [source for source in one.sources if source.model == self.description.base]
             base = given(listed[0]) if listed else self._input(self.description.base, output)
         settings = _Settings(self.description, one, output, depth)
@@ -189,13 +210,13 @@ class _Maker:
         by_token = inputs[0].rows is not None or self._by_token(name)
         return TensorPlan(
             name=output,
-            method=self.description.method,
+            method=MEAN if of_head else self.description.method,
             inputs=inputs,
             base=base,
-            weights=settings.weights(sources),
+            weights=settings.shares(sources) if of_head else settings.weights(sources),
             thinning=tuple(map(settings.thinning, sources)),
             options=settings.shared,
-            scale=settings.scale(sources[0]),
+            scale=1.0 if of_head else settings.scale(sources[0]),
             shape=self.owner.entries[name].shape if by_token else entry.shape,
             dtype=self._dtype(entry.dtype),
         )
@@ -259,6 +280,12 @@ class _Settings:
                 f"{density - epsilon:g} to {density + epsilon:g}, outside 0..1; give epsilon at most "
                 f"{min(density, 1 - density):g}"
             )
+
+    def shares(self, sources: list[SliceSource]) -> tuple[float, ...]:
+        """The weights divided by their sum, of a mean; equal ones where their sum is 0."""
+        weights = [float(self._value("weight", source)) for source in sources]
+        total = sum(weights)
+        return tuple(one / total if total else 1 / len(weights) for one in weights)
 
     def weights(self, sources: list[SliceSource]) -> tuple[float, ...]:
         """One weight a source, divided by their sum where the method does so."""
