@@ -87,7 +87,7 @@ class MergeExplorer:
     def refresh(self) -> None:
         """Merge as the controls say, and put the new text and bars in their places.
 
-        What cannot be merged is said in place of the text, without bars.
+        A merge that fails is reported in place of the text, without bars.
         """
         if not self.layers.value:
             self._refuse("choose at least one block")

@@ -154,15 +154,15 @@ def _commands(
 def _run(command: list[str]) -> tuple[float, float]:
     """Wall seconds of a process, and its peak anonymous memory in MB (Linux; NaN elsewhere)."""
     start, samples = time.perf_counter(), []
-    with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(command, stdout=said, stderr=said)
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output)
         while process.poll() is None:
             samples += [mb for name, mb in memory_mb(process.pid).items() if name == "RssAnon"]
             time.sleep(0.005)
         wall = time.perf_counter() - start
         if process.returncode != 0:
-            said.seek(0)
-            raise ValueError(f"{' '.join(command[:4])} failed: {said.read().decode()[-500:]}")
+            output.seek(0)
+            raise ValueError(f"{' '.join(command[:4])} failed: {output.read().decode()[-500:]}")
     return wall, max(samples, default=float("nan"))
 
 

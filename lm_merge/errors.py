@@ -1,4 +1,4 @@
-"""Errors that a user can mend, said in one line."""
+"""Errors that a user can mend, stated in one line."""
 
 import sys
 from collections.abc import Iterator
@@ -59,12 +59,13 @@ def _problems(error: ValidationError) -> str:
     """What pydantic found, each place once: the types of a union are alternatives."""
     found: dict[str, list[str]] = {}
     for one in error.errors():
-        place, said = _problem(one)
-        if said not in found.setdefault(place, []):
-            found[place].append(said)
+        place, problem = _problem(one)
+        if problem not in found.setdefault(place, []):
+            found[place].append(problem)
     lines = [
-        place + ", or ".join([said[0], *(one.removeprefix("Input should be ") for one in said[1:])])
-        for place, said in found.items()
+        place
+        + ", or ".join([problem[0], *(one.removeprefix("Input should be ") for one in problem[1:])])
+        for place, problem in found.items()
     ]
     more = [f"and {len(lines) - N_SHOWN} more"] if len(lines) > N_SHOWN else []
     return "; ".join([*lines[:N_SHOWN], *more])
@@ -80,10 +81,10 @@ def _problem(found: Any) -> tuple[str, str]:
     place = ".".join(map(str, (first, *(one for one in inner if not _is_type(one)))))
     if found["type"] == "extra_forbidden":
         return f"unknown key {place!r}; leave it out or correct its name", ""
-    said = found["msg"].removeprefix("Value error, ")
+    problem = found["msg"].removeprefix("Value error, ")
     if found["type"] == "value_error" or not place:
-        return said, ""
-    return f"{place}={short(found['input'])}: ", said
+        return problem, ""
+    return f"{place}={short(found['input'])}: ", problem
 
 
 def _is_type(part: str | int) -> bool:

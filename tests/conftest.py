@@ -1,9 +1,12 @@
 """Fixtures that several tests share."""
 
 import os
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from jaxtyping import install_import_hook
 
 if TYPE_CHECKING:
     import lm_merge as lm
@@ -11,6 +14,20 @@ if TYPE_CHECKING:
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the hub's client: tests fetch nothing
 # Every model here is tiny. Read when torch is imported, and by the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+PROJECT = Path(__file__).parents[1]
+
+
+def modules_that_name_shapes() -> list[str]:
+    """Modules whose calls are checked against their annotations; checking all only takes time."""
+    names = []
+    for path in sorted(PROJECT.glob("lm_merge/**/*.py")):
+        if re.search(r"^from jaxtyping import", path.read_text(encoding="utf-8"), re.MULTILINE):
+            names.append(".".join(path.relative_to(PROJECT).with_suffix("").parts))
+    return [name for name in names if not name.endswith("__init__")]
+
+
+install_import_hook(modules_that_name_shapes(), "beartype.beartype")
 
 # Nothing of ours, nor torch, is imported here: the process that hands tests out to workers reads this
 # file before it starts them, and would import for nothing.

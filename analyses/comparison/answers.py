@@ -46,7 +46,7 @@ def questions_by_seed(config: ComparisonConfig) -> dict[int, list[KeyedQuestion]
         if all(other == first for other in others):
             raise ValueError(
                 f"seeds={config.seeds}: each draws all {len(first)} questions and decoding is greedy, "
-                "so they would say the same; give one seed, a temperature, or a lower n_per_category"
+                "so all answers would be equal; give one seed, a temperature, or fewer n_per_category"
             )
     return drawn
 

@@ -21,7 +21,7 @@ Operator = Literal["lerp", "slerp", "regmean", "task_vector"]
 
 
 class ComparisonConfig(MeasuredRecipe):
-    """Which systems answer which questions, and who says what is better."""
+    """Which systems answer which questions, and who judges what is better."""
 
     operators: tuple[Operator, ...] = Field(
         default=("lerp", "slerp", "regmean"),

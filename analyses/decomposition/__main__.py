@@ -9,7 +9,7 @@ from lm_merge.errors import one_line_errors
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Decompose what the arguments say, or find the finished run; draw, save, print the findings."""
+    """Decompose what the arguments name, or find the finished run; draw, save, print the findings."""
     options, given = parse_config(
         DecompositionOptions,
         argv,

@@ -81,10 +81,10 @@ def note_metrics(
             fit.history.append(row)
     if not quiet:
         solved = values.get("solved")
-        said = f", {int(sum(solved))} of {len(solved)} seeds solved" if solved else ""
+        outcome = f", {int(sum(solved))} of {len(solved)} seeds solved" if solved else ""
         sys.stderr.write(
             f"{made.name}: step {fit.step_number} of {fit.settings.steps}, "
-            f"{fit.cpu_seconds:.0f} CPU seconds{said}\n"
+            f"{fit.cpu_seconds:.0f} CPU seconds{outcome}\n"
         )
 
 

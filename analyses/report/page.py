@@ -45,8 +45,8 @@ ARC_TEXT = (
 )
 OTHER_SPACES_TEXT = (
     "The same prompts read by merges of the whole models: in weights, which have a stream of their own, "
-    "and in logits, where every model keeps its own and only what they say becomes one. The second "
-    "figure sets what each says between its parents, in nats."
+    "and in logits, where every model keeps its own stream and only the next-token distributions are "
+    "merged. The second figure places each output between its parents, in nats."
 )
 PATHS_TEXT = (
     "Mean residual stream over all tokens, block by block, in the plane that holds most of it."
@@ -98,7 +98,7 @@ def page(tables: Tables, config: ReportConfig, figures: Sequence[Figure], folder
         operator=config.recipe.operator,
     )
     sections = [
-        Section("What each of them says", ANSWERS_TEXT, None, tables["answers"]),
+        Section("What each of them answers", ANSWERS_TEXT, None, tables["answers"]),
         Section(
             "What each of them knows",
             ACCURACY_TEXT,

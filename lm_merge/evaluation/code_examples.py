@@ -85,7 +85,7 @@ def public_examples(question: str) -> Examples | None:
 
 
 def extract_program(text: str) -> str:
-    """The last fenced block of Python, or of no language said, that is not empty.
+    """The last fenced block of Python, or without a named language, that is not empty.
 
     The whole text where it has none. Only what follows the last `</think>` is read; a thought that
     never ends has no program, and gives the empty string.

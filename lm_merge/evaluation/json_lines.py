@@ -37,13 +37,15 @@ def read_rows(path: str | Path, kind: type[RowT]) -> list[RowT]:
 def _first(error: ValidationError) -> str:
     """The first thing that is wrong with a line, in one sentence."""
     found = error.errors(include_url=False)[0]
-    place, said = ".".join(map(str, found["loc"])), found["msg"].removeprefix("Value error, ")
+    place, reason = ".".join(map(str, found["loc"])), found["msg"].removeprefix("Value error, ")
     if found["type"] == "json_invalid":
-        return f"{said}; give one JSON object a line"
+        return f"{reason}; give one JSON object a line"
     if found["type"] == "missing":
-        return f"{place}: {said}"
+        return f"{place}: {reason}"
     if found["type"] == "value_error":  # its own sentence names the value
-        return said
+        return reason
     value = repr(found["input"])
     shown = value if len(value) <= _LONGEST else f"{value[:_LONGEST]}..."
-    return f"{place}={shown}: {said}" if place else f"{shown}: {said}; give one JSON object a line"
+    return (
+        f"{place}={shown}: {reason}" if place else f"{shown}: {reason}; give one JSON object a line"
+    )

@@ -62,7 +62,7 @@ class NextTokens:
     def log_probabilities(
         self, end: Float[Tensor, "batch pos d_model"]
     ) -> Float[Tensor, "n d_vocab"]:
-        """What the host says at each scored column from a state of its last block."""
+        """What the host predicts at each scored column from a state of its last block."""
         return torch.cat(list(self._in_parts(self.tail, end)))
 
     def _in_parts(self, tail: Tail, end: Tensor) -> Iterator[Tensor]:

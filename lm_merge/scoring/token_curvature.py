@@ -63,7 +63,7 @@ class TokenCurvature:
         self.readout: LinearReadout | None = None
         try:
             self.readout = linear_readout(self.tails[0])
-        except ValueError as error:  # this read-out has none: said in the notes, and NaN in tables
+        except ValueError as error:  # this read-out has none: noted, and NaN in tables
             self.no_closed_form = str(error)
 
     def measure(

@@ -47,7 +47,7 @@ async def judge_game(
                 about["not_asked"] = "the prompt leaves no room for a reply in the model's context"
             break
         usage = output.usage
-        talk.hear(
+        talk.read(
             Reply(
                 output.completion,
                 usage.input_tokens if usage else None,

@@ -67,7 +67,7 @@ class MergedModelAPI(ModelAPI):
             )
         try:
             self._served = shared_model(model_name, device, dtype, int(batch_size))
-        except USER_ERRORS as error:  # which Inspect tells without a traceback
+        except USER_ERRORS as error:  # which Inspect reports without a traceback
             raise PrerequisiteError(f"model lm_merge/{model_name}: {one_line(error)}") from error
         host = self._served.composed.host
         self._tokenizer: Any = require_tokenizer(host.tokenizer, host.name)

@@ -134,11 +134,11 @@ class ChatClient:
 
     def _trouble(self, error: Any) -> Exception:
         status = error.status_code
-        said = self._clean(f"HTTP {status}: {error.message}")[:300]
+        reason = self._clean(f"HTTP {status}: {error.message}")[:300]
         out_of_money = getattr(error, "code", None) == "insufficient_quota"
         if (status in _TRANSIENT or status >= 500) and not out_of_money:
-            return _Transient(said, retry_after_s(error.response.headers.get("retry-after")))
-        return EndpointError(f"{self._place}: {said}")
+            return _Transient(reason, retry_after_s(error.response.headers.get("retry-after")))
+        return EndpointError(f"{self._place}: {reason}")
 
     def _wait_for_turn(self) -> None:
         per_minute = self.settings.requests_per_minute

@@ -51,12 +51,12 @@ class Conversation:
             bool(self.replies) and not self.verdict.unfinished
         )
 
-    def hear(self, reply: Reply) -> None:
+    def read(self, reply: Reply) -> None:
         """Add a reply; the judge is asked to go on where it holds no label."""
         self.replies.append(reply)
         if not self.finished:
-            said = {"role": "assistant", "content": escaped(reply.text)}
-            self.messages = [*self.messages, said, {"role": "user", "content": GO_ON}]
+            answered = {"role": "assistant", "content": escaped(reply.text)}
+            self.messages = [*self.messages, answered, {"role": "user", "content": GO_ON}]
 
     def judged(self, **about_the_judge: Any) -> GameJudgment:
         """The outcome in the form of the official files, with the tokens that it took."""

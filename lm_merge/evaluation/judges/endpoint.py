@@ -78,7 +78,7 @@ class EndpointJudge:
     def _judge(self, line: "_Line", game: Game) -> GameJudgment:
         talk = Conversation(self.prompt.messages(game), self.drop_thoughts)
         while not talk.finished:
-            talk.hear(line.ask(talk.messages))
+            talk.read(line.ask(talk.messages))
         return talk.judged(judge_model=self.endpoint.model, template=self.prompt.name)
 
 

@@ -81,7 +81,7 @@ class LocalJudge:
             fitting = [place for place, row in enumerate(rows) if self._fits(len(row))]
             replies = self._replies([rows[place] for place in fitting]) if fitting else []
             for place, reply in zip(fitting, replies, strict=True):
-                waiting[place].hear(reply)
+                waiting[place].read(reply)
             waiting = [waiting[place] for place in fitting if not waiting[place].finished]
         return [self._judged(talk) for talk in talks]
 

@@ -1,4 +1,4 @@
-"""What a merge asks of a model whose states it reads, and what it hands to it."""
+"""What a merge needs of a model whose states it reads, and what it hands to it."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable

@@ -96,7 +96,7 @@ def model_card(plan: Plan, notes: list[str], version: str) -> str:
         for one in description.models
     )
     base = f"\nAncestor: `{description.base.model}`.\n" if description.base else ""
-    said = "".join(f"\n- {note}" for note in (*plan.notes, *notes))
+    listed = "".join(f"\n- {note}" for note in (*plan.notes, *notes))
     compat = f", compat {description.compat}" if description.compat else ""
     return f"""---
 library_name: transformers
@@ -112,7 +112,7 @@ tags:
 {base}
 Configuration, generation settings and chat template are those of `{plan.host.name}`, the tokenizer
 is that of `{plan.tokenizer_owner.name}`.
-{"" if not said else chr(10) + "Notes:" + chr(10) + said + chr(10)}
+{"" if not listed else chr(10) + "Notes:" + chr(10) + listed + chr(10)}
 {_data(plan)}## Recipe
 
 ```yaml

@@ -113,7 +113,7 @@ def conversation(*replies: str, drop_thoughts: bool = False) -> Conversation:
     talk = Conversation(JudgePrompt().messages(Game("q", "a", "b")), drop_thoughts)
     for reply in replies:
         assert not talk.finished
-        talk.hear(Reply(reply, 10, 5))
+        talk.read(Reply(reply, 10, 5))
     return talk
 
 
