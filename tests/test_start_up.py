@@ -33,6 +33,7 @@ def loaded_by(folder: Path, module: str, *words: str) -> tuple[set[str], str]:
     return set(json.loads(report.read_text())), done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", cli.COMMANDS)
 def test_help_of_a_command_imports_neither_torch_nor_transformers(tmp_path, command):
     loaded, printed = loaded_by(tmp_path, "lm_merge.cli", command, "--help")
@@ -40,6 +41,7 @@ def test_help_of_a_command_imports_neither_torch_nor_transformers(tmp_path, comm
     assert HEAVY.isdisjoint(loaded)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ANALYSES)
 def test_help_of_an_analysis_imports_neither_torch_nor_transformers(tmp_path, name):
     loaded, printed = loaded_by(tmp_path, ANALYSES[name], "--help")
@@ -54,6 +56,7 @@ def test_help_of_lm_merge_lists_every_command_and_draws_nothing(tmp_path):
     assert (HEAVY | {"pandas", "plotly", "sklearn", "rich"}).isdisjoint(loaded)
 
 
+@pytest.mark.slow
 def test_a_weight_merge_needs_no_model_class(tmp_path):
     recipe, out = "recipes/bundled_weights_ties.yaml", tmp_path / "out"
     loaded, _ = loaded_by(tmp_path, "lm_merge.cli", "weights", recipe, str(out))
@@ -61,6 +64,7 @@ def test_a_weight_merge_needs_no_model_class(tmp_path):
     assert {"transformers", "transformer_lens", "pandas", "plotly", "sklearn"}.isdisjoint(loaded)
 
 
+@pytest.mark.slow
 def test_loading_a_model_imports_no_hooked_view_and_nothing_that_draws(tmp_path):
     script = tmp_path / "load.py"
     script.write_text("import lm_merge as lm\nlm.load('tiny-instruct')\n")

@@ -47,6 +47,7 @@ def test_set_num_threads_of_the_user_wins_before_and_after(set_to):
     assert set_to == [6, 1, 4]
 
 
+@pytest.mark.slow
 def test_torch_starts_with_one_of_the_defaults():
     code = (
         "import torch; from lm_merge import threads; "

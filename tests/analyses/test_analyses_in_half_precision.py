@@ -35,6 +35,7 @@ def recipe(request, tmp_path_factory) -> dict[str, Any]:
     return {**names, "operator": "lerp", "layers": {3: 0.5}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SIZES)
 def test_an_analysis_runs_on_checkpoints_in_half_precision(name, recipe):
     config = config_class_of(name)(recipe=recipe, **SIZES[name])
@@ -45,6 +46,7 @@ def test_an_analysis_runs_on_checkpoints_in_half_precision(name, recipe):
     assert not np.isinf(values).any()
 
 
+@pytest.mark.slow
 def test_suggest_ranks_merges_of_models_in_half_precision(recipe):
     ranked = suggest.rank(recipe, prompts=["12+34 = ?"], layers=(3,), operators=("lerp",))
     wide = {**recipe, "host": "tiny-instruct", "donors": ("tiny-thinker",)}

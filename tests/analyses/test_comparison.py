@@ -110,6 +110,7 @@ def test_the_default_systems_run_in_every_space_and_alpha_0_is_the_host():
     assert comparison.summary(tables).count("\n") == 3
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_where_it_stopped_and_says_the_same(tmp_path, monkeypatch, tables):
     spoken = []
     plain = answering.reply_in_batches
@@ -152,6 +153,7 @@ def test_a_torn_line_and_a_half_batch_are_not_taken_over(tmp_path):
     assert answering.unfinished_rows(tmp_path, cell) == [json.loads(line) for line in lines[:8]]
 
 
+@pytest.mark.slow
 def test_the_command_says_who_is_ahead_and_finds_its_run_again(tmp_path, capsys):
     path = tmp_path / "config.json"  # JSON is YAML
     systems = {name: source if isinstance(source, str) else {**source, "donors": ["tiny-thinker"],
@@ -200,6 +202,7 @@ def test_questions_of_a_judgebench_file(tmp_path):
     assert (table.truncated_frac > 0).any()
 
 
+@pytest.mark.slow
 def test_a_judge_behind_a_bad_endpoint_is_measured_and_judges_both_orders(
     tmp_path, capsys, monkeypatch
 ):
@@ -333,6 +336,7 @@ def test_two_revisions_of_a_model_are_two_sources():
     assert sources_of(dict(zip("ab", sources, strict=True))) == sources
 
 
+@pytest.mark.slow
 def test_fresh_answers_again(tmp_path, capsys, monkeypatch):
     spoken = []
     plain = answering.reply_in_batches

@@ -200,6 +200,7 @@ def test_what_the_bound_is_not_about_is_refused(given, message):
         CurvatureConfig(**given)
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_record_and_finds_it_the_second_time(tmp_path, capsys):
     arguments = ["--runs", str(tmp_path), "--n_texts", "2", "--layers", "[7]", "--n_points", "8"]
     arguments += ["--recipe.layers", "[6]"]

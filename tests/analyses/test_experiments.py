@@ -150,6 +150,7 @@ FOUND = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_tables_are_set_for_print_and_summed_up(name: str) -> None:
     experiment, tables = EXPERIMENTS[name], tables_of(name)
@@ -175,6 +176,7 @@ def test_all_spaces_are_measured_at_the_merged_positions() -> None:
     assert set(of_tokens.n) == {2}  # the last token of each prompt
 
 
+@pytest.mark.slow
 def test_figures_of_similarity_and_of_spaces_have_names_of_their_own() -> None:
     recipe = Recipe(host="tiny-instruct", donors=("tiny-thinker",), layers={3: 0.5})
     names = []

@@ -56,6 +56,7 @@ def test_every_cell_and_metric_has_one_row_with_its_n_and_interval(tables):
     assert (table.value <= table.high)[~one_group].all()
 
 
+@pytest.mark.slow
 def test_losses_and_divergences_are_those_of_merges_one_by_one(tables, tiny_instruct, tiny_thinker):
     drawn = question_set(2)
     questions = [drawn[category * 2 + i] for i in range(2) for category in range(4)]
@@ -161,6 +162,7 @@ def test_the_bound_holds_for_lerp_and_signals_have_one_row_a_cell(tables, tiny_i
             assert torch.cat(parts).mean() <= lines.bound[one.layer, one.alpha] * 1.2
 
 
+@pytest.mark.slow
 def test_signals_of_last_positions_are_those_of_the_last_token(tiny_instruct, tiny_thinker):
     prompts = ["12+34 = ?", "Who is the tallest?"]
     recipe = {"host": "tiny-instruct", "donors": ["tiny-thinker"], "layers": {3: 0.5}}
@@ -198,6 +200,7 @@ def test_signals_of_last_positions_are_those_of_the_last_token(tiny_instruct, ti
     assert everywhere.kl_prompt.item() != pytest.approx(found.kl_prompt.item(), rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operators", [("lerp",), ("lerp", "task_vector"), ("task_vector", "lerp")])
 def test_a_grid_of_a_recipe_with_a_base_takes_operators_with_and_without(operators):
     recipe = {"host": "tiny-thinker", "donors": ("tiny-coder",), "base": "tiny-instruct"}
@@ -292,6 +295,7 @@ def test_suggest_ranks_by_the_signal_asked_for_and_needs_no_answer(tmp_path, cap
     assert "kl_prompt" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("amounts", "layer", "alpha"),
     [({"layers": {2: 0.9}}, 2, 0.9), ({"layers": {3: 0.5, 5: 0.75}}, None, None)],

@@ -30,6 +30,7 @@ def write(root: Path, **changes: Any) -> Path:
     return writing.write(config, {}, output=OutputOptions(runs=root))
 
 
+@pytest.mark.slow
 def test_folder_holds_page_figures_tables_and_a_summary_that_leads_to_the_runs(
     tmp_path: Path,
 ) -> None:
@@ -53,6 +54,7 @@ def test_folder_holds_page_figures_tables_and_a_summary_that_leads_to_the_runs(
     )
 
 
+@pytest.mark.slow
 def test_experiments_that_have_finished_are_found_again(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -73,6 +75,7 @@ def test_bad_choices_are_refused_before_anything_runs(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*-paper-*"))
 
 
+@pytest.mark.slow
 def test_the_command_runs_the_experiments_of_a_recipe(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -118,6 +121,7 @@ def test_two_experiments_with_one_name_of_a_figure_are_refused() -> None:
         writing._take_names(files, "similarity", figures, {})
 
 
+@pytest.mark.slow
 def test_sizes_reach_the_experiments_and_sources_are_named_plainly(tmp_path: Path) -> None:
     recipe = tmp_path / "mine.yaml"
     host = ModelSource(model="tiny-instruct", dtype="float32")

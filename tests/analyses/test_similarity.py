@@ -63,6 +63,7 @@ def test_host_and_donor_do_not_depend_on_alpha(tables):
     assert (pairs.groupby("layer").value.nunique() == 1).all()
 
 
+@pytest.mark.slow
 def test_streamed_values_are_those_of_all_tokens_at_once(tiny_instruct, tiny_thinker):
     tables = similarity.run(SimilarityConfig(**SMALL))
     by_category = [question.prompt for question in question_set(2)]
@@ -89,6 +90,7 @@ def test_paths_lie_in_one_plane_for_all_streams(tables):
     assert difference.abs().to_numpy().max() < 1e-3
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_record_and_finds_it_the_second_time(tmp_path, capsys):
     arguments = ["--runs", str(tmp_path), "--n_prompts", "4", "--alphas", "[0.5]"]
     arguments += ["--compare_with", "[logits:soft]"]
@@ -150,6 +152,7 @@ def test_bad_arguments_end_with_status_2_and_say_which_in_one_line(arguments, me
     assert "--help" in error
 
 
+@pytest.mark.slow
 def test_changed_inputs_are_measured_anew(tmp_path, capsys):
     path = tmp_path / "prompts.txt"
     arguments = ["--runs", str(tmp_path / "runs"), "--prompts", str(path), "--alphas", "[0.5]"]
@@ -220,6 +223,7 @@ def test_other_models_are_compared_with_nothing_unless_asked():
         SimilarityConfig(recipe=by_block, compare_with=("weights:ties",))
 
 
+@pytest.mark.slow
 def test_lambda_gives_the_recipes_alpha_and_further_ones_replace_it():
     recipe = {**PAIR, "layers": (3,), "operator": "regmean", "operator_args": {"lambda_reg": 3.0}}
     table = similarity.run(SimilarityConfig(**{**SMALL, "recipe": recipe}))["similarity"]
@@ -240,6 +244,7 @@ def by_hand(merge: lm.LatentMerge, prompts: list[str], layer: int) -> float:
     return float(torch.cat(found).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "amounts",
     [{"layers": {3: 0.5, 5: 0.75}}, {"layers": (3, 5), "alpha": 0.9}],

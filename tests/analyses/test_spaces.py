@@ -40,6 +40,7 @@ def only(table: pd.DataFrame, **where) -> float:
     return table.value.item()
 
 
+@pytest.mark.slow
 def test_a_weight_merges_stream_is_that_of_the_mean_of_the_weights(tables, prompts):
     host, donor, merged = (lm.load(f"tiny-{name}") for name in ("instruct", "thinker", "instruct"))
     theirs = dict(donor.native.named_parameters())

@@ -36,6 +36,7 @@ def folders(runs: Path, analysis: str) -> list[Path]:
     return sorted(runs.glob(f"*-{analysis}-*"))
 
 
+@pytest.mark.slow
 def test_a_file_is_swept_collected_and_found(tmp_path, capsys):
     runs = tmp_path / "runs"
     file = write(tmp_path / "sweep.yaml", grid=GRID)
@@ -87,6 +88,7 @@ def test_a_failing_cell_sets_the_status_and_the_others_are_collected(tmp_path, c
     assert sorted(statuses) == ["failed", "finished", "finished"]  # the first was found
 
 
+@pytest.mark.slow
 def test_options_override_the_file_and_dashes_will_do(tmp_path, capsys):
     file = write(
         tmp_path / "sweep.yaml",

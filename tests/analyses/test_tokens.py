@@ -85,6 +85,7 @@ def test_curvature_is_that_of_the_curvature_analysis_on_the_same_text(tables: di
     assert (tables["tokens"].k_g > 0).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("problem", [ValueError, NotImplementedError])
 def test_models_that_cannot_be_differentiated_are_shown_without_curvature(
     problem: type[Exception], monkeypatch: pytest.MonkeyPatch, tmp_path: Path

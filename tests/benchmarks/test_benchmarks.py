@@ -98,6 +98,7 @@ def test_every_system_has_a_row_and_ours_a_limit():
     assert table.whole_limit.notna().sum() == 2
 
 
+@pytest.mark.slow
 def test_drafted_text_is_the_plain_text():
     table = assisted.measure(assisted.AssistedConfig(n_prompts=8), quiet=True).set_index("way")
     assert (table.n_equal == 8).all()

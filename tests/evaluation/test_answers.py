@@ -124,6 +124,7 @@ def test_bold_answers_are_compared_by_their_words(checker, given, answer, right)
     assert is_right(given, AnswerKey("bold", answer), checker) is right
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hostile", ["9^{9^{9}}", "10!!!!!!", "((((" * 100, "1" * 10_000])
 def test_hostile_answers_are_undecided_in_time_and_the_next_one_is_served(hostile):
     with SymbolicChecker(timeout_s=0.5) as checker:
@@ -158,6 +159,7 @@ def test_the_labelled_response_gives_the_reference():
         reference_answer(pair(question, "A", **given))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(DATA not in os.environ, reason=f"{DATA} does not name the data's folder")
 @pytest.mark.parametrize(("split", "n_keys", "n"), [("claude-3-5", 239, 239), ("gpt-4o", 304, 308)])
 def test_references_of_the_official_pairs(checker, split, n_keys, n):

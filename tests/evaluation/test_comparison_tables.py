@@ -130,6 +130,7 @@ def with_upsets(n_upsets: int) -> pd.DataFrame:
     )
 
 
+@pytest.mark.slow
 def test_draws_without_strengths_are_left_out_and_counted():
     # a draw misses each of three upsets with (27/30)^30 = 4 %, a single one with (29/30)^30 = 36 %
     few, many = strengths(with_upsets(3)), strengths(with_upsets(1))

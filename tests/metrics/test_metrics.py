@@ -202,6 +202,7 @@ def test_the_jackknife_error_is_the_spread_of_repeated_draws():
     assert np.mean(errors) == pytest.approx(np.std(values), rel=0.3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_tokens", [10, 80])
 def test_tokens_of_one_text_do_not_make_the_error_small(n_tokens):
     generator = torch.Generator().manual_seed(0)

@@ -123,6 +123,7 @@ def test_a_cache_that_cannot_be_written_changes_nothing(tmp_path, monkeypatch):
     assert fingerprint(tmp_path) == first
 
 
+@pytest.mark.slow
 def test_writers_at_once_leave_a_whole_entry(tmp_path, cache):
     for place in range(50):
         (tmp_path / str(place)).write_text(str(place))
@@ -183,6 +184,7 @@ def test_prose_and_layout_leave_the_code_version_and_code_changes_it(version):
     assert version(MODULE, ("questions.csv", "1 + 1,2")) != first
 
 
+@pytest.mark.slow
 def test_the_code_version_is_the_same_in_every_process(tmp_path):
     code = (
         "from lm_merge.runs.identity import code_version; from pydantic import BaseModel;"

@@ -29,6 +29,7 @@ def test_every_result_is_told_in_order_and_the_proposer_ends_the_search(tmp_path
     assert rows(fewer) == rows(trials[:3])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_once", [1, 2, 4])
 def test_the_order_in_which_trials_end_changes_nothing(tmp_path, at_once):
     _, in_turn = run(tmp_path, "in turn", at_once=at_once)

@@ -211,6 +211,7 @@ def test_prompts_need_no_padding_token(tiny_instruct, tiny_thinker):
     assert merge.generate(prompts, chat=True, max_new_tokens=8) == expected
 
 
+@pytest.mark.slow
 def test_a_batch_of_mixed_lengths_and_early_stops_says_what_single_runs_say(
     tiny_instruct, tiny_thinker
 ):

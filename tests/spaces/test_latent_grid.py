@@ -48,6 +48,7 @@ def test_every_cell_gives_the_logits_of_its_own_merge(family, at_once):
     assert sorted(seen) == sorted(CELLS)
 
 
+@pytest.mark.slow
 def test_only_the_tokens_named_are_merged():
     host, donor, tokens = random_lm("qwen2", 0), random_lm("qwen2", 1), random_tokens(3, 8)
     merge = lm.LatentMerge(host, donor, layers=[1], alpha=0.5, positions="last")

@@ -52,6 +52,7 @@ def test_the_integral_of_the_curvature_is_the_gap_and_no_gap_exceeds_the_bound(f
     assert (actual <= metrics.gap_bound_nats(k_g, segment.sq_distance(), alpha) + 1e-12).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", [0, LAST])
 def test_the_curvature_is_the_quadratic_form_of_the_full_hessian_over_all_positions(layer):
     host, donor = pair("qwen2")
@@ -96,6 +97,7 @@ def test_losses_are_those_of_the_merge(layer):
         assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_parts_of_any_size_give_the_same(monkeypatch):
     points = torch.tensor([0.1, 0.5, 0.8], dtype=torch.float64)
     for layer in (1, LAST):

@@ -65,6 +65,7 @@ def test_never_is_the_horizon_and_what_nobody_watched_is_undefined():
     assert np.isnan(unseen.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [12, 30])
 def test_the_interval_of_the_restricted_mean_covers(n):
     truth = 8 * (1 - np.exp(-12 / 8))

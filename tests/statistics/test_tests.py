@@ -56,6 +56,7 @@ def test_sign_flips_of_few_items_are_all_gone_through():
     assert drawn >= 1 / 10_001  # never 0
 
 
+@pytest.mark.slow
 def test_paired_tests_reject_a_true_null_as_often_as_the_level_says(monkeypatch):
     monkeypatch.setattr(paired, "bca_interval", lambda *args, **options: (0.0, 0.0))
     monkeypatch.setattr(paired, "N_DRAWN", 9)

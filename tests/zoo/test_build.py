@@ -38,6 +38,7 @@ def test_models_are_trained_measured_and_loadable(tmp_path, monkeypatch):
     assert 0 < difference.abs().max() < 0.5  # the child went on from the parent
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("bundled_tokenizer")
 def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(tmp_path, monkeypatch):
     config, bundled = build.BuildConfig(n_examples=24, batch=8), BUNDLED["tiny-instruct"]

@@ -31,6 +31,7 @@ def test_each_of_the_pair_beats_the_other_by_20_points_in_some_category(accuracy
     assert difference.min() <= -0.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BUNDLED)
 def test_the_models_still_do_what_the_table_says(accuracy, name):
     model = lm.load(name)

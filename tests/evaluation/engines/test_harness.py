@@ -48,6 +48,7 @@ def evaluate(model: Any, tasks: Any = TASKS, **arguments: Any) -> dict[str, Any]
     return {"results": found["results"], "samples": samples}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chat", [False, True])
 def test_alpha_0_gives_the_scores_of_the_harness_own_adapter(tiny_instruct, chat):
     own = HFLM(pretrained=tiny_instruct.native, tokenizer=tiny_instruct.tokenizer, batch_size=3)
@@ -81,6 +82,7 @@ def score_alone(merge: lm.LatentMerge, context: str, continuation: str) -> float
     return total
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 4])
 @pytest.mark.parametrize("positions", ["all", "last"])
 def test_loglikelihood_is_that_of_stepwise_merging(positions, batch_size):
@@ -146,6 +148,7 @@ def test_a_model_by_name_and_its_hooks_leave_no_trace(tiny_instruct):
     assert tiny_instruct.merge_attached is None
 
 
+@pytest.mark.slow
 def test_the_command_line_runs_a_recipe_and_writes_results(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     ours_alone = partial(TaskManager, include_defaults=False)  # else it reads thousands of files
@@ -176,6 +179,7 @@ def test_the_command_line_runs_a_recipe_and_writes_results(tmp_path, capsys, mon
     assert content["config"]["model_name"] == merge.name
 
 
+@pytest.mark.slow
 def test_the_bundled_questions_are_a_task_and_score_as_our_own_asking():
     few = {"n_per_category": 3}
     manager = TaskManager(include_defaults=False, include_path=str(harness.TASKS), metadata=few)

@@ -44,6 +44,7 @@ def recipe(tmp_path) -> Path:
     return lm.Recipe.load(merge).save(tmp_path / "merge.yaml")
 
 
+@pytest.mark.slow
 def test_a_task_runs_on_a_recipe_and_its_log_opens(recipe, tmp_path):
     log = run(f"lm_merge/{recipe}", tmp_path)
     assert log.status == "success", log.error
@@ -64,6 +65,7 @@ def test_a_task_runs_on_a_recipe_and_its_log_opens(recipe, tmp_path):
         assert usage.total_tokens == n_prompt + n_new
 
 
+@pytest.mark.slow
 def test_a_logit_ensemble_runs(tmp_path):
     ensemble = {
         "space": "logits",

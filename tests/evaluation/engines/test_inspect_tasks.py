@@ -78,6 +78,7 @@ def log_of(task: Any, model: Any, tmp_path: Path, **arguments: Any) -> Any:
     return log
 
 
+@pytest.mark.slow
 def test_the_bundled_questions_score_as_our_own_asking(tmp_path):
     log = log_of(questions(n_per_category=3), "lm_merge/tiny-thinker", tmp_path, max_tokens=40)
     ours = [answer.correct for answer in ask(lm.load("tiny-thinker"), question_set(3))]
@@ -124,6 +125,7 @@ def test_judgebench_runs_on_a_recipe(tmp_path):
     assert any(one["response"] for one in asked)
 
 
+@pytest.mark.slow
 def test_games_beyond_the_context_are_an_error_or_without_verdict(tmp_path):
     model = "lm_merge/tiny-instruct"  # its context is too short for the project's own prompt
     [log] = inspect_ai.eval(judgebench(str(PAIRS)), model=model, limit=1, log_dir=str(tmp_path))
@@ -140,6 +142,7 @@ def test_games_beyond_the_context_are_an_error_or_without_verdict(tmp_path):
     assert "no room" in score.explanation
 
 
+@pytest.mark.slow
 def test_pairwise_rates_are_those_of_the_judge_s_verdicts(tmp_path):
     questions = ["What is the capital of Norway?", "47+38 = ?", "12+9 = ?"]
     source = tmp_path / "questions.jsonl"

@@ -120,6 +120,7 @@ def test_gpt2_stores_its_layers_the_other_way_round(tmp_path):
     assert_close(merged.double(), fit, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_recipe_names_its_data_and_prompts_given_win(tmp_path):
     path = tmp_path / "prompts.txt"
     path.write_text("\n".join(PROMPTS))
@@ -134,6 +135,7 @@ def test_a_recipe_names_its_data_and_prompts_given_win(tmp_path):
         assert all(torch.equal(merged[name], expected[name]) for name in expected)
 
 
+@pytest.mark.slow
 def test_compose_of_regmean_is_the_merge_of_the_recipes_data(tmp_path):
     recipe = lm.Recipe.load(RECIPE | {"operator": "regmean", "data": PROMPTS})
     host = {"model": NAMES[0], "dtype": "float32"}  # as compose: the dtype the host computes in
