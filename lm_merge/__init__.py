@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lm_merge.operators import OPERATORS, Steering
     from lm_merge.recipes import Recipe
     from lm_merge.spaces import AdapterMerge, LatentMerge, LogitEnsemble, NonFiniteMerge, steered
+    from lm_merge.spaces.adapters.merging import merge_adapters
     from lm_merge.spaces.compose import compose
     from lm_merge.spaces.label_votes import LabelVotes
     from lm_merge.spaces.weights import merge_weights
@@ -39,6 +40,7 @@ __all__ = [
     "evaluation",
     "load",
     "load_classifier",
+    "merge_adapters",
     "merge_budget",
     "merge_weights",
     "metrics",
@@ -66,6 +68,7 @@ _MODULE = {  # name -> where it lives; the block above says the same to type che
     "compose": "spaces.compose",
     "load": "models",
     "load_classifier": "models.classifier",
+    "merge_adapters": "spaces.adapters.merging",
     "merge_budget": "models",
     "merge_weights": "spaces.weights",
     "steered": "spaces.steering",

@@ -9,8 +9,8 @@ from lm_merge.models.adapters import Adapter
 from lm_merge.models.adapters.finding import adapter_folder
 from lm_merge.models.loading import resolve
 from lm_merge.recipes import AdapterRecipe, Recipe, Source, as_source
-from lm_merge.recipes.coefficients import SimilarityCoefficients
 from lm_merge.recipes.recipe import is_recipe_file
+from lm_merge.recipes.similarity import SimilarityCoefficients
 from lm_merge.runs.identity import fingerprint, hub_commit
 from lm_merge.runs.record import Run
 from lm_merge.scoring.compositions import Compositions

@@ -9,7 +9,19 @@ from importlib import import_module
 
 from lm_merge.errors import one_line_errors
 
-COMMANDS = ("demo", "generate", "weights", "budget", "suggest", "sweep", "judge", "decompose")
+COMMANDS = (
+    "demo",
+    "generate",
+    "weights",
+    "adapters",
+    "check",
+    "budget",
+    "suggest",
+    "sweep",
+    "runs",
+    "judge",
+    "decompose",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

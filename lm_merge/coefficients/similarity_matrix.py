@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float
 from numpy import ndarray
 
@@ -69,6 +68,8 @@ def read_similarity(path: str | Path) -> SimilarityMatrix:
         raise OSError(
             f"similarity {str(path)!r} is no file; give a CSV file with a header of names"
         )
+    import pandas as pd  # a recipe that has no table needs none
+
     table = pd.read_csv(path, dtype=str)  # numbers are read by Python, exactly
     try:
         if table.shape[1] == len(table) + 1:
@@ -84,6 +85,8 @@ def read_similarity(path: str | Path) -> SimilarityMatrix:
 
 def write_similarity(matrix: SimilarityMatrix, path: Path) -> Path:
     """Write as CSV with a first column of names; `read_similarity` gives the same matrix back."""
+    import pandas as pd
+
     names = pd.Index(matrix.names, name="target")
     pd.DataFrame(matrix.values, index=names, columns=list(matrix.names)).to_csv(path)
     return path

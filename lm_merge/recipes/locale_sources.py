@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from lm_merge.recipes.yaml_files import read_mapping
 
 PLACEHOLDER = "{locale}"
@@ -43,6 +41,8 @@ def _read(path: Path) -> dict[str, str]:
     if path.suffix == ".csv":
         if not path.is_file():
             raise OSError(f"sources {str(path)!r} is no file")
+        import pandas as pd  # a recipe that has no table needs none
+
         table = pd.read_csv(path, dtype=str)
         if not {"locale", "model"} <= set(table.columns):
             raise ValueError(

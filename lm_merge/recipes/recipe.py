@@ -191,6 +191,10 @@ def _of_content(content: dict[str, Any]) -> Recipe:
         from lm_merge.recipes.mergekit import from_mergekit  # needs the methods, and so torch
 
         return from_mergekit(content)
+    if {"adapters", "method"} <= set(content) and "donors" not in content:
+        from lm_merge.recipes.reference_format import read_reference
+
+        return read_reference(content).recipe
     return _class_of(content).model_validate(content)
 
 

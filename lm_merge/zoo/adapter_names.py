@@ -1,4 +1,4 @@
-"""Adapters of tiny-instruct that `build_adapters` trains; none of them comes with the package yet."""
+"""The bundled adapters of tiny-instruct, which `build_adapters` trains: names, folders, skills."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -57,6 +57,17 @@ class AdapterMerge:
     A sum runs as $y = W x + \\sum_i c_i s_i B_i (A_i x)$: memory grows by the factors only, and leaving
     `hooks` restores the host bit for bit. Methods whose result is a full matrix are computed once and
     put into the weights while the hooks are on, which needs a copy of the weights that they touch.
+
+    >>> import lm_merge as lm
+    >>> host = lm.load("tiny-instruct")
+    >>> merge = lm.AdapterMerge(host, ["sums", "differences"], coefficients=(1.0, 0.0))
+    >>> merge
+    AdapterMerge('tiny-instruct' + sums, differences, linear)
+    >>> merge.generate("47+38 = ?", chat=True, max_new_tokens=40)
+    '<think>7+8=15, 4+3+1=8</think>85'
+    >>> merge.coefficients = (0.0, 1.0)  # takes effect at the next forward pass
+    >>> merge.generate("47-38 = ?", chat=True, max_new_tokens=40)
+    '<think>17-8=9, 4-3-1=0</think>9'
     """
 
     def __init__(

@@ -53,7 +53,7 @@ def write_adapters(
     `<module>.weight`, in delta.safetensors. model: the base's checkpoint with the updates in its
     weights. Raises ValueError for an unknown form, and for one that the method's result does not have.
     """
-    _check_form(form, rank, max_error)
+    check_form(form, rank, max_error)
     if form == "model":
         return _write_model(merge, folder)
     if form == "delta":
@@ -71,7 +71,8 @@ def write_adapters(
     return Written(folder, form, errors, ranks)
 
 
-def _check_form(form: str, rank: int | None, max_error: float | None) -> None:
+def check_form(form: str, rank: int | None, max_error: float | None) -> None:
+    """Raise ValueError for an unknown form, and for a bound that it needs or does not take."""
     if form not in get_args(Form):
         raise ValueError(f"form={form!r} is unknown; choose from {', '.join(get_args(Form))}")
     given = rank is not None or max_error is not None

@@ -71,14 +71,18 @@ class MergedUpdates:
 
     def low_rank(self, key: str) -> LowRank:
         """The merged update as factors; ValueError for a method whose result is a full matrix."""
+        self.require_low_rank()
+        if self.method.form == "factors":
+            return factor_mean(self.updates(key), self.rows[key])
+        return low_rank_sum(self.updates(key), self.weights(key))
+
+    def require_low_rank(self) -> None:
+        """Raise ValueError, with the way out, where the merged updates are full matrices."""
         if not self.is_low_rank:
             raise ValueError(
                 f"operator {self.method.name!r} with these transforms gives full matrices, which are no "
                 "LoRA; recompress them (form 'svd') or take form 'delta' or 'model'"
             )
-        if self.method.form == "factors":
-            return factor_mean(self.updates(key), self.rows[key])
-        return low_rank_sum(self.updates(key), self.weights(key))
 
     def dense(self, key: str) -> Float[Tensor, "d_out d_in"]:
         """The merged update as a matrix in float32 or wider."""

@@ -10,8 +10,8 @@ from lm_merge.recipes.coefficients import (
     CoefficientRule,
     Computed,
     FittedCoefficients,
-    SimilarityCoefficients,
 )
+from lm_merge.recipes.similarity import SimilarityCoefficients
 
 GivenCoefficients = Sequence[Rule] | Mapping[str, Row] | Row
 
