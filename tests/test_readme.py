@@ -18,18 +18,22 @@ README, EXTENDING = PROJECT / "README.md", PROJECT / "docs" / "extending.md"
 IMPORTS = """
 from collections.abc import Callable
 from contextlib import contextmanager
+from typing import Literal
 import pandas as pd
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 from analyses.running.command_line import Tables
+from lm_merge.caches.merge_cache import merge_cache
 from lm_merge.evaluation import question_set
 from lm_merge.models import HookedLM
 from lm_merge.sites import record_resid_post
+from lm_merge.sites.next_token_logits import attach_logits
 from analyses.running.measured import MeasuredRecipe
-from lm_merge.recipes import Recipe, Source
+from lm_merge.recipes import LogitRecipe, Recipe, Source
 from lm_merge.runs.record import Run
 from lm_merge.spaces.compose import compose_latents
+from lm_merge.spaces.logits.logit_stream import LogitStream
 """
 
 

@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 import pandas as pd
-import torch
 from torch import Tensor
 
 from analyses.decomposition.config import DecompositionConfig, DecompositionOptions
@@ -20,6 +19,7 @@ from lm_merge.decomposition.saving import write_tensors
 from lm_merge.decomposition.targets.build import build_target
 from lm_merge.runs.identity import config_hash
 from lm_merge.runs.record import Run
+from lm_merge.threads import fit_threads
 
 TARGETS, CHECKPOINTS = "decomposition-targets", ".decomposition-checkpoints"
 SUMMARY_KEYS = {
@@ -137,7 +137,7 @@ def execute(
     config: DecompositionConfig, given: dict[str, Any], options: DecompositionOptions
 ) -> None:
     """Run, draw, print; or only train the target."""
-    torch.set_num_threads(1)  # the matrices are small: threads would wait for each other
+    fit_threads(0)  # the matrices are small: threads would wait for each other
     if options.only_target:
         made = experiment(config.experiment, config.preset, config.fit, config.target)
         folder = options.runs / TARGETS

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 from analyses.decomposition.analysis import decompose, summary_line
 from analyses.decomposition.config import DecompositionConfig
@@ -16,6 +15,7 @@ from analyses.running.command_line import save_figures
 from figures import Section, render_page
 from lm_merge.decomposition.registry import Preset
 from lm_merge.runs import sweep
+from lm_merge.threads import fit_threads
 
 INTRODUCTION = (
     "Weights as sums of rank-1 components that matter one input at a time. Each section is one "
@@ -33,7 +33,7 @@ def decompose_several(
     report: bool,
 ) -> None:
     """Run the experiments, print the findings of each; exits with the number of failed ones."""
-    torch.set_num_threads(1)  # the matrices are small: threads would wait for each other
+    fit_threads(0)  # the matrices are small: threads would wait for each other
     configs = [
         DecompositionConfig(experiment=name, preset=preset, seeds=seeds, fit=fit) for name in names
     ]

@@ -57,7 +57,11 @@ def compositions(
     if recipe.space == "weights":
         return _of_weights(recipe, alphas, model)
     composed = _composed(recipe, model)
-    assert isinstance(composed, LatentMerge | LogitEnsemble)
+    if not isinstance(composed, LatentMerge | LogitEnsemble):
+        raise ValueError(
+            f"space={recipe.space!r} is not one whose alpha this analysis can vary; take latents, "
+            "logits or weights, or name the recipe among the systems of analyses.comparison"
+        )
     return compositions_of(composed, alphas)
 
 

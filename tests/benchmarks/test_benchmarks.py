@@ -3,13 +3,25 @@
 import mmap
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import torch
 
 import lm_merge as lm
-from benchmarks import assisted, cka, curvature, decode, layerwise, operators, timing, weights
+from benchmarks import (
+    assisted,
+    busy_core,
+    cka,
+    curvature,
+    decode,
+    layerwise,
+    operators,
+    timing,
+    weights,
+)
 from benchmarks.memory import memory_mb
 from benchmarks.pairs import decode_limit, prefill_limit, random_native
 from benchmarks.peers import generate_ensemble, generate_published
@@ -167,3 +179,22 @@ def test_curvature_is_timed_beside_the_loss_and_its_memory_in_a_process_of_its_o
     assert list(tables["curvature"].layer) == [2, 2, 3, 3, 3]
     assert list(tables["curvature_memory"].n_tokens) == [10, 100, 10, 100]
     assert (tables["curvature_memory"].peak_anonymous_mb > 0).all()
+
+
+def test_processes_are_timed_quiet_and_next_to_a_busy_core(monkeypatch, tmp_path):
+    held, started = tmp_path / "busy.txt", []
+    code = f"import os; open({str(held)!r}, 'a').write(str('OMP_NUM_THREADS' in os.environ))"
+    monkeypatch.setattr(busy_core, "commands", lambda config, out: {"one": ["-c", code]})
+
+    @contextmanager
+    def cores(n: int) -> Iterator[None]:
+        with real(n) as processes:
+            yield started.append([one.poll() for one in processes])
+        assert all(one.poll() is not None for one in processes)
+
+    real = busy_core.busy_cores
+    monkeypatch.setattr(busy_core, "busy_cores", cores)
+    table = busy_core.measure(busy_core.BusyCoreConfig(n_busy=2))["busy_core"]
+    assert started == [[], [None, None]]
+    assert held.read_text() == "FalseFalse"
+    assert table.ratio.tolist() == (table.busy_s / table.quiet_s).tolist()

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lm_merge.models.completeness import check_complete
 from lm_merge.models.model_class import class_name, model_class
 from lm_merge.spaces.weights.checkpoint import Checkpoint
+from lm_merge.threads import fit_threads
 
 Statistics = dict[str, Any]  # model's name -> open file of its statistics, one entry a tensor
 CAUSAL = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
@@ -73,6 +74,7 @@ def whole_model(model: Checkpoint) -> Any:
         from lm_merge.models.adapters.running import with_adapter
 
         native = with_adapter(native, model.updates.adapter)
+    fit_threads(native.num_parameters())
     return native.eval()
 
 
