@@ -1,6 +1,6 @@
 """Sums over many values are in float64, also where a device lacks it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from lm_merge.accumulation import wide, wide_sum
 from lm_merge.metrics.cka import CKAFitter
 from lm_merge.metrics.minibatch_cka import MinibatchCKA
 from lm_merge.operators.low_rank import LowRank, gram, recompress
+from lm_merge.operators.sparse import largest
 from lm_merge.statistics.clustered_means import ClusteredMean
 
 PROJECT = Path(__file__).parents[1]
@@ -21,14 +22,19 @@ DEVICE = "meta"  # stands for a device without float64
 
 
 class WithoutFloat64(TorchDispatchMode):
-    """Refuses float64 on the device, as MPS does; what leaves it for the CPU are ones."""
+    """Refuses float64 on the device, as MPS does; what leaves it for the CPU is `left`."""
+
+    def __init__(self, left: Callable[..., Tensor] = torch.ones) -> None:
+        super().__init__()
+        self.left = left
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         target = torch.device(kwargs.get("device") or "cpu")
         if func is torch.ops.aten._to_copy.default and args[0].is_meta and "device" in kwargs:
             if target.type == "cpu":
-                return torch.ones(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype)
+                dtype = kwargs.get("dtype") or args[0].dtype
+                return self.left(args[0].shape).to(dtype)
         found = func(*args, **kwargs)
         for one in found if isinstance(found, tuple | list) else (found,):
             if isinstance(one, Tensor) and one.is_meta and one.dtype == torch.float64:
@@ -64,6 +70,12 @@ def test_accumulation_works_on_a_device_without_float64():
     low = LowRank(on_device(2, 5), on_device(3, 2), 1.0)
     assert gram([low]).item() == 5 * 3 * 2 * 2
     assert recompress(low, rank=1).matrix.a.device.type == DEVICE
+
+
+def test_ranks_are_taken_wherever_the_values_are():
+    with WithoutFloat64(lambda shape: torch.arange(shape.numel()).view(shape)):
+        kept = largest(torch.empty(6, device=DEVICE), 2)
+    assert kept.device.type == DEVICE
 
 
 def test_where_a_device_has_float64_values_stay_on_it():
