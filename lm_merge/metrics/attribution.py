@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 from torch import Tensor
 
+from lm_merge.accumulation import wide
 from lm_merge.metrics.divergence import js_nats
 
 Attribution = Literal["original", "injected", "mixed", "neither"]
@@ -94,9 +95,9 @@ def state_projection(
     $\beta = \langle h - h_0, h_1 - h_0 \rangle / \|h_1 - h_0\|^2$: 0 the original's state, 1 the
     oracle's, unbounded. NaN, both, where $\|h_1 - h_0\|^2$ is below 1e-8.
     """
-    way, here = (state1 - state0).double(), (state - state0).double()
+    way, here = wide(state1 - state0), wide(state - state0)
     square = way.square().sum(-1, keepdim=True)
     beta = (here * way).sum(-1, keepdim=True) / square
     rest = (here - beta * way).norm(dim=-1, keepdim=True)
     same = square < SAME_STATE
-    return tuple(one.masked_fill(same, torch.nan).to(state.dtype) for one in (beta, rest))  # pyright: ignore[reportReturnType]
+    return tuple(one.masked_fill(same, torch.nan).to(state) for one in (beta, rest))  # pyright: ignore[reportReturnType]

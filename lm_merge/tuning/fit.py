@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lm_merge.accumulation import wide
 from lm_merge.coefficients.coefficient_file import CoefficientFile, Group, NamedSource
 from lm_merge.spaces.adapters import AdapterMerge
 from lm_merge.tuning.fit_groups import fit_groups, group_of_keys
@@ -167,7 +168,7 @@ class _Fit:
 
     def values(self) -> tuple[tuple[float, ...], ...]:
         """The rows as numbers; a default row that no module uses is the mean of the others."""
-        matrix = self.matrix.detach().double()
+        matrix = wide(self.matrix.detach())
         used = sorted(set(self.group_of.values()))
         if len(used) < len(matrix):
             matrix[-1] = matrix[used].mean(dim=0)
