@@ -11,6 +11,7 @@ import sys
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from threading import Lock
 
 from pydantic import BaseModel
 
@@ -18,6 +19,7 @@ from lm_merge.runs.digests import digests
 
 N_HASH_DIGITS = 12
 CODE_SUFFIXES = (".py", ".csv", ".yaml")  # bundled questions and tasks decide results, too
+_PARSING = Lock()  # Python 3.11 counts the depth of all threads' parsing in one place, and fails
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -106,7 +108,8 @@ def _code_digest(path: Path) -> str:
     source = path.read_bytes()
     if path.suffix != ".py":
         return hashlib.sha256(source).hexdigest()
-    tree = ast.parse(source)
+    with _PARSING:  # files are read by several threads
+        tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:]

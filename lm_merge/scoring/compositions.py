@@ -9,7 +9,7 @@ from typing import Any
 
 from lm_merge.models import HookedLM
 from lm_merge.recipes import Recipe, Source
-from lm_merge.spaces import LatentMerge, LogitEnsemble
+from lm_merge.spaces import Composed, LatentMerge, LogitEnsemble
 from lm_merge.spaces.compose import SourceLoader, compose
 
 Entered = Callable[[], AbstractContextManager[HookedLM]]
@@ -128,5 +128,5 @@ def _in_order(own: float, alphas: Sequence[float]) -> list[float]:
     )
 
 
-def _composed(recipe: Recipe, model: SourceLoader) -> LatentMerge | LogitEnsemble | HookedLM:
+def _composed(recipe: Recipe, model: SourceLoader) -> Composed:
     return compose(recipe, device=model.device, dtype=model.dtype, loaded=model.loaded)

@@ -38,8 +38,6 @@ from lm_merge.spaces.latents import LatentMerge, checked_settings
 from lm_merge.spaces.logits import LogitEnsemble, ensemble_weights, weights_from_alpha
 from lm_merge.spaces.weights import merge_weights
 
-Composition = LatentMerge | LogitEnsemble | AdapterMerge | HookedLM
-
 
 @dataclass(frozen=True)
 class SourceLoader:
@@ -103,7 +101,7 @@ def compose(
     device: str | torch.device | None = None,
     dtype: str | None = None,
     loaded: Iterable[HookedLM] = (),
-) -> Composition:
+) -> Composed:
     """Load the models that a recipe names and merge them in the space that it names.
 
     recipe: a YAML file, a dict, or a Recipe, ours or in mergekit's format. device, dtype:
@@ -251,7 +249,7 @@ def _check_operator_args(recipe: Recipe, known: set[str]) -> None:
         )
 
 
-Composer = Callable[[Any, SourceLoader], Composition]
+Composer = Callable[[Any, SourceLoader], Composed]
 COMPOSERS: dict[str, Composer] = {  # each takes the recipe of its space
     "latents": _latents,
     "weights": _weights,

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +183,23 @@ def test_prose_and_layout_leave_the_code_version_and_code_changes_it(version):
     assert version(MODULE.replace("x * 2", "y * 2")) != first
     assert version(MODULE, ("part.py", "x = 1")) != first
     assert version(MODULE, ("questions.csv", "1 + 1,2")) != first
+
+
+def test_one_file_of_code_at_a_time_is_parsed(tmp_path, monkeypatch):
+    parse, at_work, most = identity.ast.parse, [], []
+
+    def slow(source: bytes) -> object:
+        at_work.append(source)
+        time.sleep(0.01)  # the others come meanwhile, if they are let in
+        most.append(len(at_work))
+        at_work.pop()
+        return parse(source)
+
+    for number in range(6):
+        (tmp_path / f"{number}.py").write_text(f"x = {number}")
+    monkeypatch.setattr(identity.ast, "parse", slow)
+    identity._tree_digest(tmp_path)
+    assert most == [1] * 6
 
 
 @pytest.mark.slow
