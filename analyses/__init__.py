@@ -3,6 +3,8 @@
 import lm_merge  # noqa: F401 # before torch: how threads wait is read when torch is imported
 
 ANALYSES = {
+    "adapter_search": "analyses.adapter_search",
+    "adapters": "analyses.adapters",
     "comparison": "analyses.comparison",
     "curvature": "analyses.curvature",
     "decomposition": "analyses.decomposition",

@@ -22,6 +22,9 @@ from figures.next_tokens import plot_next_tokens
 from figures.notebook import use_in_notebooks
 from figures.output_divergence import plot_output_divergence
 from figures.page import Section, render_page
+from figures.recovery_by_task import plot_recovery_by_task
+from figures.recovery_sensitivity import plot_recovery_sensitivity
+from figures.recovery_trials import plot_best_by_trial, plot_recoveries_by_trial
 from figures.residual_paths import plot_residual_paths
 from figures.residual_paths_3d import plot_residual_paths_3d
 from figures.signal_ranks import plot_signal_ranks
@@ -54,6 +57,10 @@ __all__ = [
     "plot_next_tokens",
     "plot_judge_agreement",
     "plot_judge_consistency",
+    "plot_best_by_trial",
+    "plot_recoveries_by_trial",
+    "plot_recovery_by_task",
+    "plot_recovery_sensitivity",
     "plot_residual_paths",
     "plot_residual_paths_3d",
     "plot_signal_ranks",

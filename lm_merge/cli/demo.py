@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from analyses.running.command_line import Tables
+    from analyses.running.options import OutputOptions
+    from lm_merge.recipes import Recipe
 
 
 def main(argv: Sequence[str]) -> None:
@@ -20,19 +22,23 @@ def main(argv: Sequence[str]) -> None:
     call_with(demo, argv, prog="lm-merge demo")
 
 
-def demo(runs: Path = Path("runs")) -> None:
+def demo(runs: Path = Path("runs"), questions: Path | None = None) -> None:
     """Merge the bundled pair, score it, measure it, and write a report with figures.
 
     Args:
         runs: folder of the run records; a finished demo is found there and not run again
+        questions: JSONL of own questions (prompt, answer, category, check) to ask, too
     """
     from rich.console import Console
 
     from analyses.report import analysis as report
     from analyses.report.config import ReportConfig
     from analyses.running.options import OutputOptions
+    from lm_merge.evaluation.own_questions import own_questions
 
     without_loading_bars()
+    if questions is not None:
+        own_questions(questions)  # a line that does not fit is reported before anything runs
     console = Console()
     started = time.monotonic()
     config = ReportConfig()
@@ -45,6 +51,8 @@ def demo(runs: Path = Path("runs")) -> None:
     _show_answers(console, tables)
     _show_accuracy(console, tables["accuracy"], "latents at every alpha")
     _show_accuracy(console, tables["spaces"], "every space")
+    if questions is not None:
+        _show_own_accuracy(console, questions, recipe, OutputOptions(runs=runs))
     console.print(report.summary(tables, config))
     console.print(f"{time.monotonic() - started:.0f} s; open the report:")
     print(path.resolve())
@@ -68,21 +76,45 @@ def _show_answers(console: "Console", tables: "Tables") -> None:
     )
 
 
+def _show_own_accuracy(
+    console: "Console", questions: Path, recipe: "Recipe", output: "OutputOptions"
+) -> None:
+    """Host, donor and merge on the questions of a file."""
+    from analyses.comparison.config import ComparisonConfig
+    from analyses.running.command_line import run_recorded
+
+    systems = {"host": recipe.host, "donor": recipe.donors[0], "merge": recipe}
+    config = ComparisonConfig(systems=systems, questions=str(questions), seeds=(0,))
+    _, tables = run_recorded("comparison", config, output=output)
+    accuracy = tables["accuracy"]
+    categories = [one for one in dict.fromkeys(accuracy.category) if one != "Overall"]
+    n = accuracy.loc[accuracy.category == "Overall"].n.max()
+    title = f"questions of {questions}: accuracy (%), n = {n} (intervals: analyses.comparison)"
+    _show_by_category(console, accuracy, categories, title)
+
+
 def _show_accuracy(console: "Console", accuracy: "DataFrame", what: str) -> None:
-    from lm_merge.cli.tables import plain_table, print_titled
     from lm_merge.zoo.tasks import CATEGORIES
 
     n = accuracy[accuracy.category != "Overall"].n.max()
+    title = f"{what}: accuracy (%), n = {n} a category (intervals: report)"
+    _show_by_category(console, accuracy, CATEGORIES, title)
+
+
+def _show_by_category(
+    console: "Console", accuracy: "DataFrame", categories: Sequence[str], title: str
+) -> None:
+    from lm_merge.cli.tables import plain_table, print_titled
+
     table = plain_table()
     table.add_column("system", no_wrap=True)
-    for category in (*CATEGORIES, "Overall"):
+    for category in (*categories, "Overall"):
         table.add_column(category, justify="right")
     for system, rows in accuracy.groupby("system", sort=False):
         percent = 100 * rows.set_index("category").accuracy_frac
         table.add_row(
             str(system),
-            *(f"{percent[category]:.0f}" for category in CATEGORIES),
+            *(f"{percent[category]:.0f}" for category in categories),
             f"{percent['Overall']:.1f}",  # of several times as many questions
         )
-    title = f"{what}: accuracy (%), n = {n} a category (intervals: report)"
     print_titled(console, title, table)

@@ -83,7 +83,9 @@ def fit_coefficients(
     names = [one.name for one in merge.adapters]
     _check(tasks, names)
     groups = fit_groups(merge, settings.by)
-    fit = _Fit(merge, tasks, settings, group_of_keys(merge.updates.keys, groups), len(groups))
+    fit = CoefficientFit(
+        merge, tasks, settings, group_of_keys(merge.updates.keys, groups), len(groups)
+    )
     losses = []
     with frozen(merge.host.require_native("a fit")):
         for step in range(settings.steps):
@@ -110,7 +112,7 @@ def fit_coefficients(
     return fitted
 
 
-class _Fit:
+class CoefficientFit:
     """The matrix of coefficients under Adam, and the batches that it sees."""
 
     def __init__(

@@ -12,10 +12,11 @@ from transformers import PreTrainedTokenizerFast
 import lm_merge as lm
 from lm_merge.coefficients.coefficient_file import CoefficientFile
 from lm_merge.spaces.adapters import AdapterMerge
-from lm_merge.tuning.fit import CollapseWarning, _Fit, fit_coefficients
+from lm_merge.tuning.fit import CoefficientFit, CollapseWarning, fit_coefficients
 from lm_merge.tuning.fit_groups import fit_groups, group_of_keys
 from lm_merge.tuning.fit_texts import FitTask
 from lm_merge.tuning.objectives import OBJECTIVES, Positions, entropy_nats
+from lm_merge.tuning.sensitivity import sensitivities
 from lm_merge.tuning.settings import FitSettings
 
 TEXTS = (("1 2 3", "4 5"), ("6 7", "8"), ("9 1 1", "2 3 4"))
@@ -48,7 +49,7 @@ def tasks(*names):
 def fit_of(merge, **settings):
     groups = fit_groups(merge, settings.get("by", "task"))
     keys = group_of_keys(merge.updates.keys, groups)
-    return _Fit(merge, tasks("one", "two"), FitSettings(**settings), keys, len(groups))
+    return CoefficientFit(merge, tasks("one", "two"), FitSettings(**settings), keys, len(groups))
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
@@ -135,3 +136,16 @@ def test_what_cannot_be_fitted_is_refused(merge, operator, settings, said):
     other = AdapterMerge(merge.host, merge.adapters, operator=operator)
     with pytest.raises(ValueError, match=said):
         fit_coefficients(other, tasks("one"), FitSettings(steps=1, **settings))
+
+
+def test_sensitivities_are_the_slopes_of_recovery(merge):
+    merge.coefficients = (0.4, 0.3)
+    (found,) = sensitivities(merge, tasks("one"), batch_size=2)
+    assert found.groups == ("block 0", "block 1")
+    step, rows = 1e-3, dict(merge.coefficients)
+    merge.coefficients = {
+        key: (one + step * (".1." in key), other) for key, (one, other) in rows.items()
+    }
+    (after,) = sensitivities(merge, tasks("one"), batch_size=2)
+    slope = (after.recovery - found.recovery) / step
+    assert found.values[1, 0] == pytest.approx(slope, rel=0.02, abs=1e-3)
