@@ -234,7 +234,10 @@ def draw(tables: Tables, config: object = None) -> list[Figure]:
 
 
 def findings(tables: Tables, config: AdapterSearchConfig) -> list[Finding]:
-    """Rows of `summary.json`: every trial of this search, then the best one, with status "best"."""
+    """Rows of `summary.json`: every trial of this search, then the best one, with status "best".
+
+    Keys: trial, parameters and recoveries (JSON texts), score, status (finished, failed, best).
+    """
     table = tables["trials"]
     best = {**best_row(table, config), "status": "best"}
     rows = [*table.loc[~table.warm].to_dict("records"), best]

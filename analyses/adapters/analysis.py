@@ -43,7 +43,7 @@ def run(config: AdaptersConfig, record: Run | None = None, *, quiet: bool = True
     if config.saved is not None:
         merged = saved_system(config.saved, base)
     elif settings is not None:
-        merge, fitted, notes = fitted_merge(config, settings, base, root)
+        merge, fitted, notes = fitted_merge(config, settings, base)
         merged = merge
     else:
         merged = merge = merge_for(config.recipe, base)
@@ -100,7 +100,7 @@ def _notes(config: AdaptersConfig, table: pd.DataFrame, fitted: bool) -> list[st
     notes = [
         f"recovery of {row['task']}: {row['reason']}"
         for row in table.to_dict("records")
-        if row["reason"] is not None
+        if isinstance(row["reason"], str)
     ]
     if fitted and (table.recovery.fillna(0) < COLLAPSED).all():
         notes.append(
@@ -133,7 +133,11 @@ def draw(tables: Tables, config: object = None) -> list[Figure]:
 
 
 def findings(tables: Tables, config: object = None) -> list[Finding]:
-    """Rows of `summary.json`, one a task; low and high are recovery's."""
+    """Rows of `summary.json`, one a task.
+
+    Keys: task, metric, base, expert, merged (in the metric), recovery, n (examples), low, high (95 %, of
+    recovery), split.
+    """
     return [{key: row[key] for key in KEYS} for row in tables["recovery"].to_dict("records")]
 
 

@@ -71,7 +71,7 @@ def recovery_table(
         name = one.task.name
         found = recovery(merged[name], base[name], experts[name])
         rows.append(_row(one, found, merged[name], base[name], experts[name]))
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).astype({"reason": object})
 
 
 def _row(

@@ -41,11 +41,11 @@ def fit_settings(recipe: Recipe) -> FitSettings | None:
 
 
 def fitted_merge(
-    config: AdaptersConfig, settings: FitSettings, base: HookedLM, root: Path | None
+    config: AdaptersConfig, settings: FitSettings, base: HookedLM
 ) -> tuple[AdapterMerge, Fitted, tuple[str, ...]]:
     """The merge with fitted coefficients, the fit, and notes such as a collapse."""
     merge = merge_for(config.recipe.with_fields(coefficients=None), base)
-    tasks = _fit_tasks(config, settings, merge, root)
+    tasks = _fit_tasks(config, settings, merge)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", CollapseWarning)
         fitted = fit_coefficients(merge, tasks, settings)
@@ -57,11 +57,9 @@ def fitted_merge(
     return merge, fitted, (*notes, peak)
 
 
-def _fit_tasks(
-    config: AdaptersConfig, settings: FitSettings, merge: AdapterMerge, root: Path | None
-) -> list[FitTask]:
+def _fit_tasks(config: AdaptersConfig, settings: FitSettings, merge: AdapterMerge) -> list[FitTask]:
     found = []
-    for one in _dev_tasks(config, settings.n_examples, root):
+    for one in _dev_tasks(config, settings.n_examples):
         if OBJECTIVES[settings.objective].needs_targets:
             replies = tuple(example.target for example in one.examples)
         else:
@@ -73,9 +71,9 @@ def _fit_tasks(
     return found
 
 
-def _dev_tasks(config: AdaptersConfig, n: int, root: Path | None) -> list[TaskExamples]:
-    """The tasks with n examples of dev."""
-    every = tasks_of(config, "dev", None)
+def _dev_tasks(config: AdaptersConfig, n: int) -> list[TaskExamples]:
+    """The tasks with n examples of dev; ValueError for one that has none."""
+    every = tasks_of(config, config.split, None)
     subset = Subset(n_max=n, seed=config.subset.seed)
     return [
         TaskExamples(
@@ -88,14 +86,18 @@ def _dev_tasks(config: AdaptersConfig, n: int, root: Path | None) -> list[TaskEx
 def sensitivity_table(config: AdaptersConfig, merge: AdapterMerge) -> pd.DataFrame:
     """One row a task, block and adapter: the derivative of recovery by the coefficient there.
 
+    Tasks without a question in dev have none.
     Columns: task, group, source, value, n (right replies of dev), recovery (of their log-likelihood).
     """
-    tasks = _dev_tasks(config, N_SENSITIVITY, None)
-    given = [
-        FitTask(one.task.name, one.expert, tuple(one.prompts), targets)
-        for one in tasks
-        if all(targets := tuple(example.target for example in one.examples))
-    ]
+    subset = Subset(n_max=N_SENSITIVITY, seed=config.subset.seed)
+    given = []
+    for one in tasks_of(config, config.split, None):
+        if one.task.examples("dev"):
+            examples = subset_examples(one.task, "dev", subset)
+            prompts, targets = (
+                [getattr(each, key) for each in examples] for key in ("prompt", "target")
+            )
+            given.append(FitTask(one.task.name, one.expert, tuple(prompts), tuple(targets)))
     rows = [
         {
             "task": found.task,

@@ -12,6 +12,7 @@ from numpy import ndarray
 from lm_merge.evaluation.tasks.metrics import Metric
 from lm_merge.evaluation.tasks.scores import TaskScore
 from lm_merge.statistics.bootstrap import bca_interval
+from lm_merge.statistics.intervals import clustered_interval
 
 SMALLEST_GAIN = 1e-8
 
@@ -76,7 +77,7 @@ def recovery(
         return undefined(reason=f"the expert {expert.system!r} is no better than the base")
     value = merged_gain.value / expert_gain.value
     if not expert_gain.excludes_zero:
-        reason = f"the interval of the gain of {expert.system!r} contains 0"
+        reason = f"the interval of the gain of {expert.system!r} does not exclude 0"
         return found(value=value, low=math.nan, high=math.nan, reason=reason)
     samples = [*merged.columns, *base.columns, *expert.columns]
     low, high = interval(samples, partial(_ratio, merged.metric))
@@ -92,6 +93,10 @@ def quality(metric: Metric, columns: Sequence[ndarray], axis: int = -1) -> ndarr
 def _gain(score: TaskScore, base: TaskScore, interval: partial) -> Gain:
     value = float(quality(score.metric, score.columns) - quality(base.metric, base.columns))
     low, high = interval([*score.columns, *base.columns], partial(_difference, score.metric))
+    if math.isnan(low) and score.metric.is_share:  # all examples alike: a bootstrap knows no spread
+        differences = score.columns[0] - base.columns[0]
+        labels = [str(place) for place in range(score.n)]
+        low, high = clustered_interval(differences, labels, bounds=(-1.0, 1.0))
     return Gain(value, low, high)
 
 

@@ -14,7 +14,7 @@ from lm_merge.coefficients.coefficient_file import CoefficientFile
 from lm_merge.spaces.adapters import AdapterMerge
 from lm_merge.tuning.fit import CoefficientFit, CollapseWarning, fit_coefficients
 from lm_merge.tuning.fit_groups import fit_groups, group_of_keys
-from lm_merge.tuning.fit_texts import FitTask
+from lm_merge.tuning.fit_texts import FitTask, expert_replies
 from lm_merge.tuning.objectives import OBJECTIVES, Positions, entropy_nats
 from lm_merge.tuning.sensitivity import sensitivities
 from lm_merge.tuning.settings import FitSettings
@@ -140,12 +140,15 @@ def test_what_cannot_be_fitted_is_refused(merge, operator, settings, said):
 
 def test_sensitivities_are_the_slopes_of_recovery(merge):
     merge.coefficients = (0.4, 0.3)
-    (found,) = sensitivities(merge, tasks("one"), batch_size=2)
+    prompts = tuple(prompt for prompt, _ in TEXTS)
+    replies = expert_replies(merge, "one", prompts, max_new_tokens=3, batch_size=3)
+    likely = [FitTask("one", "one", prompts, replies)]
+    (found,) = sensitivities(merge, likely, batch_size=2)
     assert found.groups == ("block 0", "block 1")
     step, rows = 1e-3, dict(merge.coefficients)
     merge.coefficients = {
         key: (one + step * (".1." in key), other) for key, (one, other) in rows.items()
     }
-    (after,) = sensitivities(merge, tasks("one"), batch_size=2)
+    (after,) = sensitivities(merge, likely, batch_size=2)
     slope = (after.recovery - found.recovery) / step
     assert found.values[1, 0] == pytest.approx(slope, rel=0.02, abs=1e-3)

@@ -22,12 +22,14 @@ class Metric:
 
     higher_is_better: its orientation. measure: (example, reply, marker) -> numbers of one example; NaN
     where it cannot be marked. value: (columns of these numbers, axis) -> the metric over that axis.
+    is_share: whether it is the mean of one number an example, in [0, 1].
     """
 
     name: str
     higher_is_better: bool
     measure: Callable[[Example, str, Marker], tuple[float, ...]]
     value: Callable[..., ndarray]
+    is_share: bool = False
 
 
 def accuracy(right: ndarray, axis: int = -1) -> ndarray:
@@ -98,7 +100,7 @@ def _edits(example: Example, reply: str, marker: Marker) -> tuple[float, float]:
 
 
 METRICS: dict[str, Metric] = {
-    "accuracy": Metric("accuracy", True, _right, accuracy),
+    "accuracy": Metric("accuracy", True, _right, accuracy, is_share=True),
     "macro_f1": Metric("macro_f1", True, _classes, macro_f1),
     "word_error_rate": Metric("word_error_rate", False, _edits, word_error_rate),
 }
