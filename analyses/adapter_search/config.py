@@ -1,5 +1,6 @@
 """Options of `analyses.adapter_search`."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import (
@@ -13,6 +14,7 @@ from pydantic import (
 )
 
 from analyses.adapter_search.parameters import check_parameters, varied_recipe
+from analyses.adapter_search.reference import PARAMETER, fields_of, recipe_with
 from analyses.adapters.config import AdaptersConfig, TaskOptions
 from lm_merge.recipes import Recipe
 from lm_merge.tuning.search.space import Parameter
@@ -46,6 +48,11 @@ class SearchSettings(BaseModel):
 class AdapterSearchConfig(TaskOptions):
     """A space of merges of adapters, the tasks, and how it is searched."""
 
+    reference: Path | None = Field(
+        default=None,
+        description="YAML file that names adapters, method and search: its merge, space and search "
+        "count where these are not given",
+    )
     space: dict[str, Parameter] = Field(
         default={},
         description="what is varied: name -> {low, high, log, integer} or a list of choices; none: "
@@ -67,6 +74,19 @@ class AdapterSearchConfig(TaskOptions):
     )
     warm_start_max: PositiveInt = Field(default=100, description="trials taken over at most")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_reference(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or given.get("reference") is None:
+            return given
+        found, own = fields_of(Path(given["reference"])), _given(given)
+        if "search" in own:
+            search = SearchSettings.model_validate(own.pop("search"))
+            usual = SearchSettings().model_dump()
+            changed = {key: one for key, one in search.model_dump().items() if one != usual[key]}
+            found["search"] = {**found["search"], **changed}
+        return {**found, **own}
+
     @model_validator(mode="after")
     def _chosen_on_dev(self) -> "AdapterSearchConfig":
         if self.split == "test" and not self.allow_test_selection:
@@ -74,7 +94,7 @@ class AdapterSearchConfig(TaskOptions):
                 "split='test': a merge that is chosen on test cannot be measured there; leave split out "
                 "(dev), or give allow_test_selection true, which the record notes"
             )
-        check_parameters(self.recipe, self.parameters, self.donor_names)
+        check_parameters(self.recipe, self.parameters, self.donor_names, self.reference)
         return self
 
     @property
@@ -101,6 +121,8 @@ class AdapterSearchConfig(TaskOptions):
 
     def trial(self, values: dict[str, Any]) -> AdaptersConfig:
         """The evaluation of one point of the space."""
+        if self.reference is not None and any(one.startswith(PARAMETER) for one in values):
+            return self.evaluation(recipe_with(self.reference, values), self.split)
         return self.evaluation(varied_recipe(self.recipe, values, self.donor_names), self.split)
 
     def evaluation(self, recipe: Recipe, split: Literal["dev", "test"]) -> AdaptersConfig:
@@ -115,3 +137,12 @@ class AdapterSearchConfig(TaskOptions):
             f"{super().words}; {self.search.type} over {space}, {self.search.budget} trials, "
             f"{self.search.score} recovery on {self.split}"
         )
+
+
+def _given(fields: dict[str, Any]) -> dict[str, Any]:
+    """What was set: the command line fills in every field with its default."""
+    defaults = {
+        key: one.get_default(call_default_factory=True)
+        for key, one in AdapterSearchConfig.model_fields.items()
+    }
+    return {key: one for key, one in fields.items() if key not in defaults or one != defaults[key]}

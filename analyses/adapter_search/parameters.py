@@ -1,8 +1,10 @@
 """From values of a search to the recipe of a merge."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from analyses.adapter_search.reference import PARAMETER
 from analyses.running.recipe_options import changed
 from lm_merge.recipes import Recipe
 from lm_merge.tuning.search.space import Parameter, SearchSpace
@@ -11,10 +13,24 @@ COEFFICIENT, FIELD = "coefficient.", "recipe."
 
 
 def check_parameters(
-    recipe: Recipe, parameters: Mapping[str, Parameter], donors: Sequence[str]
+    recipe: Recipe,
+    parameters: Mapping[str, Parameter],
+    donors: Sequence[str],
+    reference: Path | None = None,
 ) -> None:
-    """Raise ValueError for names that stand for nothing in a recipe of these donors."""
+    """Raise ValueError for names that stand for nothing in a recipe of these donors.
+
+    reference: a file whose method's parameters may be varied, then these alone.
+    """
     SearchSpace(parameters)
+    of_file = [name for name in parameters if name.startswith(PARAMETER)]
+    if of_file and (reference is None or len(of_file) < len(parameters)):
+        raise ValueError(
+            f"space {of_file[0]}: {PARAMETER}NAME varies a parameter of the file given as reference, "
+            "and only such names do then"
+        )
+    if of_file:
+        return
     for name in parameters:
         if name.startswith(COEFFICIENT):
             donor = _donor(name, donors)

@@ -173,3 +173,30 @@ def test_parameters_become_rows_of_coefficients():
         recipe, {"recipe.operator": "ties", "recipe.operator_args.density": 0.3}, DONORS
     )
     assert (other.operator, other.operator_args) == ("ties", {"density": 0.3})
+
+
+def test_a_search_in_the_other_format_is_read(tmp_path):
+    path = tmp_path / "search.yaml"
+    content = {
+        "host": "tiny-instruct",
+        "adapters": list(DONORS),
+        "method": "weighted_delta",
+        "search": {
+            "type": "bayes",
+            "budget": 10,
+            "init_points": 4,
+            "space": {"lambda": {"type": "float", "min": 0.0, "max": 1.0}},
+        },
+        "constraint_nonnegative": True,
+        "split": "test",
+    }
+    path.write_text(json.dumps(content))
+    config = AdapterSearchConfig(reference=path, tasks=SIZES["tasks"], search={"budget": 5})
+    assert (config.search.type, config.search.budget, config.search.n_start) == ("gp", 5, 4)
+    assert (config.search.constraint_nonnegative, config.split) == (True, "dev")
+    trial = config.trial({"method_params.lambda": 0.25})
+    assert trial.recipe.coefficients == (0.25, 0.75)
+    assert (trial.recipe.donors, trial.split) == (DONORS, "dev")
+    path.write_text(json.dumps(content | {"search": {"type": "bayes", "rounds": 3}}))
+    with pytest.raises(ValidationError, match="search.rounds is unknown"):
+        AdapterSearchConfig(reference=path)

@@ -52,6 +52,7 @@ def test_a_space_gives_values_and_takes_them_back():
         point = MIXED.point(values)
         again = MIXED.values(point)
         assert (MIXED.point(again) == point).all()
+        assert (MIXED.snapped(row[None])[0] == point).all()
         assert {**again, "density": 0} == {**values, "density": 0}
         assert again.get("density", 0) == pytest.approx(values.get("density", 0))
         assert ("density" in values) == (values["operator"] == "ties")

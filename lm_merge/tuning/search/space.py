@@ -80,6 +80,17 @@ class Parameter(BaseModel):
         low, high = self._bounds
         return ((math.log(value) if self.log else value) - low) / (high - low)
 
+    def snapped(self, places: Float[ndarray, " n"]) -> Float[ndarray, " n"]:
+        """The places at which the same values stand."""
+        if self.choices:
+            n = len(self.choices)
+            return (np.minimum(np.floor(places * n), n - 1) + 0.5) / n
+        low, high = self._bounds
+        inner = low + np.clip(places, 0, 1) * (high - low)
+        if self.integer:
+            inner = np.log(np.round(np.exp(inner))) if self.log else np.round(inner)
+        return (inner - low) / (high - low)
+
     @property
     def step(self) -> float:
         """Distance of places that count as the same: of choices none but equal ones."""
@@ -145,8 +156,12 @@ class SearchSpace:
 
     def snapped(self, points: Points) -> Points:
         """The points at which the same values stand: whole numbers, choices, and what does not count."""
-        rows = [self.point(self.values(row)) for row in points]
-        return np.stack([row for row in rows if row is not None])
+        parts = zip(self.parameters.values(), points.T, strict=True)
+        snapped = np.stack([one.snapped(places) for one, places in parts], axis=1)
+        counts: dict[str, ndarray] = {}
+        for number, name in enumerate(self.parameters):
+            snapped[~self._counting(name, snapped, counts), number] = 0.5
+        return np.round(snapped, DIGITS)
 
     def features(self, points: Points) -> Float[ndarray, "n features"]:
         """What a model of the space sees: one column a number, one column a choice's value."""
@@ -172,6 +187,19 @@ class SearchSpace:
         return [np.array(one) for one in dict.fromkeys(map(tuple, points))]
 
     def _counts(self, name: str, values: Mapping[str, Any]) -> bool:
+        """Whether a parameter's conditions hold, and those of the parameters in them."""
         return all(
-            values.get(other) in allowed for other, allowed in self.parameters[name].when.items()
+            other in values and values[other] in allowed and self._counts(other, values)
+            for other, allowed in self.parameters[name].when.items()
         )
+
+    def _counting(self, name: str, points: Points, known: dict[str, ndarray]) -> ndarray:
+        """`_counts` for many points; known: of parameters that were asked for before."""
+        if name not in known:
+            holds = np.ones(len(points), dtype=bool)
+            for other, allowed in self.parameters[name].when.items():
+                one, places = self.parameters[other], points[:, list(self.parameters).index(other)]
+                holds &= np.array([one.value(float(place)) in allowed for place in places], bool)
+                holds &= self._counting(other, points, known)
+            known[name] = holds
+        return known[name]

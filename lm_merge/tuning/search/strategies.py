@@ -49,8 +49,7 @@ class Seen:
     def fresh(self, points: Points) -> Points:
         """The points, snapped, without those that are taken."""
         snapped = self.space.snapped(points)
-        kept = [row for row in snapped if tuple(row) not in self.taken]
-        return np.stack(kept) if kept else snapped[:0]
+        return snapped[[tuple(row) not in self.taken for row in snapped.tolist()]]
 
 
 Strategy = Callable[[Seen], ndarray | None]
