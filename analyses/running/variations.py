@@ -4,7 +4,7 @@ from pydantic import Field, field_validator, model_validator
 
 from analyses.running.measured import MeasuredRecipe
 from analyses.running.recipe_words import own_alpha
-from lm_merge.recipes import Recipe, as_source
+from lm_merge.recipes import AdapterRecipe, Recipe, Source, as_source
 from lm_merge.zoo.names import BUNDLED
 
 USUAL = ("weights:lerp", "weights:slerp", "logits:soft")
@@ -80,12 +80,21 @@ class VariedRecipe(MeasuredRecipe):
                 "space": space,
                 "operator": operator,
                 "host": recipe.host,
-                "donors": recipe.donors,
+                "donors": _models(recipe),
                 "donor_weights": recipe.donor_weights,
                 "base": recipe.base if recipe.base and _takes_base(space, operator) else None,
                 "alpha": alpha,
             }
         )
+
+
+def _models(recipe: Recipe) -> tuple[Source, ...]:
+    """The donors as models; those of a merge of adapters are the base with each adapter."""
+    if not isinstance(recipe, AdapterRecipe):
+        return recipe.donors
+    base = as_source(recipe.host)
+    names = [as_source(one).model for one in recipe.donors]
+    return tuple(base.model_copy(update={"adapter": name}) for name in names)
 
 
 def _check(merge: str) -> None:

@@ -8,8 +8,10 @@ from functools import partial
 from typing import Any
 
 from lm_merge.models import HookedLM
+from lm_merge.models.adapters import Adapter
+from lm_merge.models.adapters.adapted import with_read_adapter
 from lm_merge.recipes import Recipe, Source
-from lm_merge.spaces import Composed, LatentMerge, LogitEnsemble
+from lm_merge.spaces import AdapterMerge, Composed, LatentMerge, LogitEnsemble
 from lm_merge.spaces.compose import SourceLoader, compose
 
 Entered = Callable[[], AbstractContextManager[HookedLM]]
@@ -31,7 +33,7 @@ class Compositions:
     donor: HookedLM
     at: dict[float, Entered]
     own: float
-    models: tuple[HookedLM | Source, ...]
+    models: tuple[HookedLM | Adapter | Source, ...]
     notes: tuple[str, ...] = ()
 
     @property
@@ -57,19 +59,19 @@ def compositions(
     if recipe.space == "weights":
         return _of_weights(recipe, alphas, model)
     composed = _composed(recipe, model)
-    if not isinstance(composed, LatentMerge | LogitEnsemble):
+    if not isinstance(composed, LatentMerge | LogitEnsemble | AdapterMerge):
         raise ValueError(
             f"space={recipe.space!r} is not one whose alpha this analysis can vary; take latents, "
-            "logits or weights, or name the recipe among the systems of analyses.comparison"
+            "logits, weights or adapters, or name the recipe among the systems of analyses.comparison"
         )
     return compositions_of(composed, alphas)
 
 
 def compositions_of(
-    merge: LatentMerge | LogitEnsemble, alphas: Sequence[float] = ()
+    merge: LatentMerge | LogitEnsemble | AdapterMerge, alphas: Sequence[float] = ()
 ) -> Compositions:
-    """The same of a merge that is loaded already."""
-    own = merge.alpha if isinstance(merge.alpha, float) else NO_ONE_ALPHA
+    """The same of a merge that is loaded already; of adapters, the donor is the base with the first."""
+    own = _own_alpha(merge)
 
     @contextmanager
     def as_it_stands() -> Iterator[HookedLM]:
@@ -87,10 +89,11 @@ def compositions_of(
             merge.alpha = before
 
     base = merge.base if isinstance(merge, LatentMerge) else None
+    first = merge.donors[0]
     return Compositions(
         recipe=merge.recipe,
         host=merge.host,
-        donor=merge.donors[0],
+        donor=first if isinstance(first, HookedLM) else with_read_adapter(merge.host, first),
         at={
             alpha: as_it_stands if alpha is own else partial(at, alpha)
             for alpha in _in_order(own, alphas)
@@ -99,6 +102,14 @@ def compositions_of(
         models=(merge.host, *merge.donors, *(() if base is None else (base,))),
         notes=merge.notes,
     )
+
+
+def _own_alpha(merge: LatentMerge | LogitEnsemble | AdapterMerge) -> float:
+    """The one alpha of a merge; NO_ONE_ALPHA where its parts have several."""
+    if isinstance(merge, AdapterMerge):
+        totals = {round(sum(row), 12) for row in merge.coefficients.values()}
+        return totals.pop() if len(totals) == 1 else NO_ONE_ALPHA
+    return merge.alpha if isinstance(merge.alpha, float) else NO_ONE_ALPHA
 
 
 def _of_weights(recipe: Recipe, alphas: Sequence[float], model: SourceLoader) -> Compositions:

@@ -45,7 +45,10 @@ def outputs(merges: Compositions, texts: Texts) -> Iterator[tuple[FullModelMerge
             if space == "weights":
                 passed = Tail(model).record(tokens, mask, layers=())
                 output = NextTokenOutput(passed.tail.readout(end_of(passed)), end_of(passed))
-            elif space == "latents":  # a tail has no hooks, so it would compute the host alone
+            elif space in (
+                "latents",
+                "adapters",
+            ):  # a tail has no hooks, so it would compute the host alone
                 end = record_resid_post(model, tokens, mask)[-1]
                 output = NextTokenOutput(model(tokens, mask), end)
             else:

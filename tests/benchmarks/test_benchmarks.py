@@ -12,6 +12,7 @@ import torch
 
 import lm_merge as lm
 from benchmarks import (
+    adapters,
     assisted,
     busy_core,
     cka,
@@ -22,6 +23,7 @@ from benchmarks import (
     timing,
     weights,
 )
+from benchmarks.adapter_peers import exact_sum, peft_model, peft_updates, relative_error
 from benchmarks.memory import memory_mb
 from benchmarks.pairs import decode_limit, prefill_limit, random_native
 from benchmarks.peers import generate_ensemble, generate_published
@@ -198,3 +200,24 @@ def test_processes_are_timed_quiet_and_next_to_a_busy_core(monkeypatch, tmp_path
     assert started == [[], [None, None]]
     assert held.read_text() == "FalseFalse"
     assert table.ratio.tolist() == (table.busy_s / table.quiet_s).tolist()
+
+
+def test_adapters_are_composed_and_run():
+    sizes = {"n_blocks": 1, "d_model": 36, "d_mlp": 24, "d_vocab": 50, "rank": 2}
+    config = adapters.AdaptersConfig(**sizes, n_adapters=(1, 2), n_pos=4, n_rounds=1)
+    table = adapters.tables(config)["adapters"]
+    assert list(table.n_adapters) == [1, 2]
+    n_values = 2 * (4 * 36 + 2 * 48 + 3 * 60)  # of the factors at q and o, k and v, and the MLP
+    assert table.adapters_mb.to_list() == pytest.approx([4 * n_values / 1e6, 8 * n_values / 1e6])
+
+
+def test_the_exact_sum_is_ours_and_that_of_one_way_of_the_peer():
+    host, names, weights = lm.load("tiny-instruct"), ("sums", "differences"), (0.7, 0.3)
+    merge = lm.AdapterMerge(host, names, coefficients=weights)
+    exact = exact_sum(merge.adapters, weights)
+    ours = {key: merge.updates.dense(key) for key in merge.updates.keys}
+    assert relative_error(ours, exact) < 1e-6
+    model = peft_model(host, names)
+    for kind, is_exact in (("cat", True), ("linear", False)):
+        model.add_weighted_adapter(list(names), list(weights), kind, combination_type=kind)
+        assert (relative_error(peft_updates(model, kind), exact) < 1e-5) == is_exact

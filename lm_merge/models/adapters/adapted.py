@@ -1,5 +1,6 @@
 """A base model with an adapter as a model of its own, over the base's weights."""
 
+from lm_merge.models.adapters.adapter import Adapter
 from lm_merge.models.adapters.finding import find_adapter
 from lm_merge.models.adapters.running import with_adapter
 from lm_merge.models.hooked_lm import HookedLM, from_native
@@ -17,12 +18,14 @@ def with_named_adapter(base: HookedLM, adapter: str) -> HookedLM:
         raise ValueError(
             f"model {base.name!r} runs with an adapter already; merge both with space 'adapters'"
         )
-    read = find_adapter(adapter)
-    native = with_adapter(base.require_native("an adapter"), read)
-    adapted = from_native(
-        native, base.tokenizer, f"{base.name}+{read.name}", adapted_source(own, adapter)
-    )
-    adapted.in_memory_only = base.in_memory_only
+    return with_read_adapter(base, find_adapter(adapter), adapted_source(own, adapter))
+
+
+def with_read_adapter(base: HookedLM, adapter: Adapter, source: Source | None = None) -> HookedLM:
+    """The base with an adapter that is read already; source: what a recipe calls both."""
+    native = with_adapter(base.require_native("an adapter"), adapter)
+    adapted = from_native(native, base.tokenizer, f"{base.name}+{adapter.name}", source)
+    adapted.in_memory_only = base.in_memory_only or source is None
     return adapted
 
 

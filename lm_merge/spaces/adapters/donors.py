@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from lm_merge.coefficients.coefficient_file import CoefficientFile
 from lm_merge.models import HookedLM
 from lm_merge.models.adapters import Adapter
 from lm_merge.models.adapters.finding import find_adapter
 from lm_merge.models.adapters.settings import AdapterSettings
 from lm_merge.recipes import AdapterRecipe, Recipe, Source, as_source
 from lm_merge.recipes.recipe import is_recipe_file
+from lm_merge.runs.identity import fingerprint
 from lm_merge.spaces.adapters.adapter_merge import AdapterMerge
 from lm_merge.spaces.adapters.recipe_coefficients import merge_arguments
 
@@ -27,6 +29,7 @@ def adapters_of(
 def merge_of(recipe: AdapterRecipe, host: HookedLM, within: tuple[Path, ...] = ()) -> AdapterMerge:
     """The merge that a recipe describes, on a host that is loaded."""
     adapters = adapters_of(recipe, host, within)
+    _check_fingerprints(recipe, adapters)
     return AdapterMerge(host, adapters, **merge_arguments(recipe, [one.name for one in adapters]))
 
 
@@ -75,6 +78,22 @@ def _adapter(
         return as_adapter(merge, Path(name).stem, source)
     except ValueError as error:
         raise ValueError(f"donor {name!r} cannot be a donor as it is: {error}") from error
+
+
+def _check_fingerprints(recipe: AdapterRecipe, adapters: Sequence[Adapter]) -> None:
+    """Raise ValueError where a coefficient file was made for other files of an adapter."""
+    if not isinstance(recipe.coefficients, str):
+        return
+    known = {one.name: one.fingerprint for one in CoefficientFile.load(recipe.coefficients).sources}
+    for adapter, donor in zip(adapters, recipe.donors, strict=True):
+        wanted = known.get(adapter.name)
+        if wanted is None or is_recipe_file(as_source(donor).model):
+            continue
+        if fingerprint(adapter.folder) != wanted:
+            raise ValueError(
+                f"the coefficient file {recipe.coefficients} was made for other files of adapter "
+                f"{adapter.name!r} than those in {adapter.folder}; fit or search again"
+            )
 
 
 def _all_of(lists: Sequence[tuple[str, ...]]) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """A recipe of space 'adapters' and the merge it describes are the same thing, in every form."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch.testing import assert_close
 import lm_merge as lm
 from lm_merge.coefficients.coefficient_file import CoefficientFile
 from lm_merge.recipes import AdapterRecipe
+from lm_merge.scoring.compositions import compositions
 
 TOKENS = torch.arange(12).view(2, 6)
 
@@ -89,6 +91,10 @@ def test_a_coefficient_file_gives_the_rows_in_the_order_of_the_donors(root, host
     assert CoefficientFile.load(read.save(tmp_path / "again.json")) == read
     with pytest.raises(ValueError, match="the coefficient file is for rslora, plain, the recipe's"):
         read.rules(["plain", "other"])
+    sources[0]["fingerprint"] = "another"
+    file.write_text(json.dumps({"sources": sources, "groups": groups, "values": values}))
+    with pytest.raises(ValueError, match="was made for other files of adapter 'rslora'"):
+        lm.compose(content(root, coefficients=str(file)), loaded=[host])
     file.write_text(json.dumps({"sources": sources, "groups": groups, "values": values[:1]}))
     with pytest.raises(ValueError, match=r"values has 1 rows for 2 groups"):
         CoefficientFile.load(file)
@@ -113,6 +119,19 @@ def test_names_from_a_file_and_names_that_are_nearly_known(root, host, tmp_path,
     (tmp_path / "adapters.yaml").write_text("first: {plaice: x}\n")
     with pytest.raises(ValueError, match=r"file of adapters adapters.yaml: first: .*plaice"):
         lm.compose(recipe, loaded=[host])
+
+
+def test_analyses_measure_a_merge_of_adapters_at_its_own_and_at_other_alphas(root, host):
+    merges = compositions(lm.Recipe.load(content(root)), (2.0,), loaded=[host])
+    assert list(merges.at) == [1.0, 2.0]
+    for alpha, entered in merges.at.items():
+        with entered() as model:
+            inside = model(TOKENS)
+        assert torch.equal(inside, lm.compose(content(root, alpha=alpha), loaded=[host])(TOKENS))
+    alone = lm.load(root / "base", adapter=root / "plain")
+    assert torch.equal(merges.donor(TOKENS), alone(TOKENS))
+    rules = [{"filter": "mlp", "value": [1, 1]}, {"value": [0.5, 0.5]}]
+    assert math.isnan(compositions(lm.Recipe.load(content(root, coefficients=rules))).own)
 
 
 def test_a_merge_of_merges_is_the_sum_of_both(root, host, tmp_path):
