@@ -32,10 +32,10 @@ test: $(STAMP) ## the tests; more with ARGS, for example ARGS='-m slow'
 	$(BIN)/python -m pytest -n logical --dist worksteal $(ARGS)
 
 test-lowest: $(LOWEST)/.installed ## the core tests with the lowest version of each dependency that pyproject.toml allows
-	$(LOWEST)/bin/python -m pytest -n logical --dist worksteal $(LOWEST_TESTS) $(ARGS)
+	CHECK_SHAPES=1 $(LOWEST)/bin/python -m pytest -n logical --dist worksteal $(LOWEST_TESTS) $(ARGS)
 
 test-tl3: $(TL3)/.installed ## the core tests with TransformerLens 3.9 and its HookedTransformer
-	$(TL3)/bin/python -m pytest -n logical --dist worksteal $(TL3_TESTS) $(ARGS)
+	CHECK_SHAPES=1 $(TL3)/bin/python -m pytest -n logical --dist worksteal $(TL3_TESTS) $(ARGS)
 
 check: $(STAMP) ## lint, format, types, import order; changes nothing
 	$(BIN)/ruff check .

@@ -19,7 +19,7 @@ PROJECT = Path(__file__).parents[1]
 
 
 def modules_that_name_shapes() -> list[str]:
-    """Modules whose calls are checked against their annotations; checking all only takes time."""
+    """Modules whose calls are checked against their annotations."""
     names = []
     for path in sorted(PROJECT.glob("lm_merge/**/*.py")):
         if re.search(r"^from jaxtyping import", path.read_text(encoding="utf-8"), re.MULTILINE):
@@ -27,7 +27,10 @@ def modules_that_name_shapes() -> list[str]:
     return [name for name in names if not name.endswith("__init__")]
 
 
-install_import_hook(modules_that_name_shapes(), "beartype.beartype")
+if os.environ.get(
+    "CHECK_SHAPES"
+):  # in `make test-tl3` and `make test-lowest`; imports take twice as long
+    install_import_hook(modules_that_name_shapes(), "beartype.beartype")
 
 # Nothing of ours, nor torch, is imported here: the process that hands tests out to workers reads this
 # file before it starts them, and would import for nothing.

@@ -1,5 +1,6 @@
 """Tiny random models of each supported family, built from their configurations; no files, no network."""
 
+import pytest
 import torch
 from transformers import (
     AutoModelForCausalLM,
@@ -48,6 +49,11 @@ CONFIGS: dict[str, PreTrainedConfig] = {
     ),
     "gpt_neox": GPTNeoXConfig(**{k: v for k, v in _SIZES.items() if k != "num_key_value_heads"}),
 }
+
+QUICK = ("qwen2", "gemma2", "gpt2")  # in the default suite; the others in the slow tier
+FAMILIES = [
+    name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in CONFIGS
+]
 
 
 def random_model(family: str, seed: int, **changes: object) -> PreTrainedModel:

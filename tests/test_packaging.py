@@ -130,6 +130,7 @@ def imported_packages(folder: Path) -> set[str]:
     return {name.split(".")[0] for name in plain | froms if name}
 
 
+@pytest.mark.slow
 def test_what_the_library_imports_is_declared():
     providers = packages_distributions()
     names = {canonicalize_name(each.name) for each in requirements()} | {META["name"]}

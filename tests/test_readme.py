@@ -74,6 +74,7 @@ def test_a_space_of_ones_own_generates(tiny_instruct, tiny_thinker):
     assert texts[0] == "Oslo"
 
 
+@pytest.mark.slow
 def test_an_analysis_of_ones_own_measures():
     names = example("class LengthsConfig")
     recipe = {"host": "tiny-instruct", "donors": ("tiny-thinker",), "layers": (3,)}

@@ -94,6 +94,7 @@ def test_ctrl_c_prints_one_line(capsys):
     assert capsys.readouterr().err == "lm-merge: interrupted\n"
 
 
+@pytest.mark.slow
 def test_the_seed_of_generate_decides_what_is_drawn(tmp_path, capsys, monkeypatch, tiny_instruct):
     monkeypatch.setattr(tiny_instruct.native.generation_config, "do_sample", True)
     monkeypatch.setattr(tiny_instruct.native.generation_config, "temperature", 100.0)

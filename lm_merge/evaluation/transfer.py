@@ -1,7 +1,7 @@
 """Accuracy of classifiers on the languages of others, and what it says over many targets."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from lm_merge.statistics.multiple_tests import holm
 from lm_merge.statistics.paired import paired_difference
 
 
+@runtime_checkable
 class Predictor(Protocol):
     """A classifier or a vote."""
 

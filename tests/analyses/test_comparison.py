@@ -137,6 +137,7 @@ def test_a_stopped_run_goes_on_where_it_stopped_and_says_the_same(tmp_path, monk
     assert again["answers"].equals(tables["answers"])
 
 
+@pytest.mark.slow
 def test_a_torn_line_and_a_half_batch_are_not_taken_over(tmp_path):
     config = ComparisonConfig(**SMALL)
     cells = config.model_copy(update={"seeds": (0,)})
@@ -177,6 +178,7 @@ def test_the_command_says_who_is_ahead_and_finds_its_run_again(tmp_path, capsys)
     assert capsys.readouterr().out == first
 
 
+@pytest.mark.slow
 def test_questions_of_a_judgebench_file(tmp_path):
     path = tmp_path / "pairs.jsonl"
     rows = [
@@ -356,6 +358,7 @@ def test_fresh_answers_again(tmp_path, capsys, monkeypatch):
         assert len(spoken) == expected
 
 
+@pytest.mark.slow
 def test_answers_say_which_models_spoke(tmp_path):
     weights = {key: MERGE[key] for key in ("host", "donors", "operator", "alpha")}
     systems = {"latents": MERGE, "weights": {"space": "weights", **weights}}
@@ -379,6 +382,7 @@ def test_a_system_that_never_lost_costs_the_strengths_only(tmp_path, tables):
     )
 
 
+@pytest.mark.slow
 def test_answers_cut_off_are_noted_and_printed(tmp_path):
     config = ComparisonConfig(**SMALL | {"max_new_tokens": 2, "seeds": (0,)})
     with start_run("comparison", config, root=tmp_path) as record:

@@ -166,6 +166,7 @@ def test_the_strip_holds_every_token_of_the_first_text(tables):
     assert joined.k_g_x.to_numpy() == pytest.approx(joined.k_g_y.to_numpy(), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_texts_without_answers_are_scored_throughout_and_last_merges_their_end(tmp_path):
     path = tmp_path / "texts.txt"
     path.write_text("The capital of Norway is Oslo.\n\n12+34 = 46\n")

@@ -176,6 +176,7 @@ def test_an_estimate_asks_nobody_and_gives_its_formulas(tmp_path, capsys):
     assert "hours" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_recipes_that_come_along_run_at_small_size(tmp_path):
     data = many_pairs(tmp_path / "pairs.jsonl", 4)
     (tmp_path / "short.jinja").write_text(SHORT)

@@ -136,6 +136,7 @@ def test_the_default_grid_is_every_fifth_block_and_the_last():
     assert default_layers(6) == (0, 5)
 
 
+@pytest.mark.slow
 def test_the_bound_holds_for_lerp_and_signals_have_one_row_a_cell(tables, tiny_instruct):
     signals = tables["signals"]
     assert len(signals) == 2 * 3 * 2 * len(SIGNALS)
@@ -280,6 +281,7 @@ def test_bad_arguments_end_with_status_2_and_say_which(arguments, message, capsy
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_suggest_ranks_by_the_signal_asked_for_and_needs_no_answer(tmp_path, capsys):
     path = tmp_path / "recipe.yaml"
     lm.Recipe(host="tiny-instruct", donors=("tiny-coder",), layers={3: 0.5}).save(path)

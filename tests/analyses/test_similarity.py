@@ -118,6 +118,7 @@ def test_the_command_writes_a_record_and_finds_it_the_second_time(tmp_path, caps
     assert list(tmp_path.iterdir()) == [folder]
 
 
+@pytest.mark.slow
 def test_prompts_come_from_a_file_and_last_measures_one_token_each(tmp_path):
     path = tmp_path / "prompts.txt"
     path.write_text("12+34 = ?\n\nWhat is the capital of Norway?\n")
@@ -170,6 +171,7 @@ def test_changed_inputs_are_measured_anew(tmp_path, capsys):
     assert len(list((tmp_path / "runs").iterdir())) == 3
 
 
+@pytest.mark.slow
 def test_the_record_names_every_model_with_a_fingerprint(tmp_path):
     recipe = {"host": "tiny-thinker", "donors": ("tiny-coder",), "operator": "task_vector"}
     recipe |= {"base": "tiny-instruct", "layers": (3,), "alpha": 0.5}
@@ -200,6 +202,7 @@ def test_merges_in_other_spaces_stand_next_to_the_recipes_own(tables):
     assert "similarity_by_space" not in [name for name, _, _ in similarity.draw(tables, config)]
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_measured_by_what_it_says(tables):
     recipe = {**PAIR, "space": "logits", "operator": "soft", "alpha": 0.25}
     config = SimilarityConfig(**{**SMALL, "n_prompts": 24, "recipe": recipe})

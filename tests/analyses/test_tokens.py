@@ -67,6 +67,7 @@ def test_every_candidate_has_its_probability_under_every_system(tables: dict) ->
     assert (totals <= 1 + 1e-6).all()
 
 
+@pytest.mark.slow
 def test_curvature_is_that_of_the_curvature_analysis_on_the_same_text(tables: dict) -> None:
     ours = merge()
     prompt = ours.host.to_tokens("47+38 = ?", chat=True).input_ids

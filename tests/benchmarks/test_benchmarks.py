@@ -90,6 +90,7 @@ def test_memory_is_the_kernel_s():
     assert memory_mb(0) == {}
 
 
+@pytest.mark.slow
 def test_every_system_has_a_row_and_ours_a_limit():
     config = decode.DecodeConfig(
         **SMALL, layers=(1, 3), n_prompt=4, n_new=3, n_rounds=1, n_threads=1

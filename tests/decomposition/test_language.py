@@ -31,6 +31,7 @@ def trio():
     return Decomposition.start(target, settings, [0, 1], streams())
 
 
+@pytest.mark.slow
 def test_all_ones_are_the_model_and_batches_its_texts(trio):
     values = evaluate(trio, {}, metrics=("reconstruction", "sparsity"))
     assert values["reconstruction_none"] == pytest.approx([0, 0], abs=1e-6)
@@ -77,6 +78,7 @@ def test_a_pattern_that_fits_nothing_is_refused():
         build_target(made.target, Path())
 
 
+@pytest.mark.slow
 def test_an_update_without_components_is_the_base_and_whole_the_tuned_model():
     base = {"kind": "language", "model": "tiny-instruct", "modules": (DOWN,), "n_texts": 8}
     made = experiment("update_trio", target={"base": base, "tuned": "tiny-thinker"})

@@ -135,6 +135,7 @@ def test_hostile_answers_are_undecided_in_time_and_the_next_one_is_served(hostil
         assert checker.equal("2+x", "x+2")
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_replaced(checker):
     with SymbolicChecker(timeout_s=10.0) as own:
         assert own.equal("y+x", "x+y")

@@ -87,6 +87,7 @@ def test_shards_are_those_that_the_index_names(folder):
         lm.load(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("new", [True, False])
 def test_a_pickle_in_either_format_of_torch_is_read(new, folder):
     expected = load_file(folder / "model.safetensors")[NORM]

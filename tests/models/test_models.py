@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from families import CONFIGS, random_lm, random_model, random_tokens
+from families import CONFIGS, FAMILIES, random_lm, random_model, random_tokens
 from torch.testing import assert_close
 from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.model_bridge.sources import build_bridge_from_module
@@ -20,7 +20,7 @@ COPYING_FAMILIES = {
 }  # their bridges hold a second copy of fused attention weights
 
 
-@pytest.mark.parametrize("family", CONFIGS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_both_views_give_the_models_own_logits(family):
     model = random_model(family, seed=0)
     expected = model(random_tokens(2, 9)).logits
@@ -30,7 +30,7 @@ def test_both_views_give_the_models_own_logits(family):
     assert_close(wrapped.hooked(random_tokens(2, 9)), expected, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("family", CONFIGS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_an_edit_of_a_weight_shows_in_both_views_and_nothing_is_held_twice(family):
     wrapped = random_lm(family, 0)
     before = wrapped.hooked(random_tokens(1, 5))
@@ -70,7 +70,7 @@ def test_the_hooked_view_is_built_once_and_only_when_it_is_asked_for(built):
         assert getattr(cfg, name) == getattr(host.hooked.cfg, name)
 
 
-@pytest.mark.parametrize("family", CONFIGS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_hooked_view_built_late_has_what_became_of_the_weights(family):
     wrapped = random_lm(family, 0).to(torch.float64)
     with torch.no_grad():
@@ -89,7 +89,7 @@ def test_an_architecture_without_adapter_is_refused_at_once():
         lm.wrap(model)
 
 
-@pytest.mark.parametrize("family", CONFIGS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_bridge_gets_a_native_view_over_its_own_weights(family):
     model = random_model(family, seed=0)
     expected = model(random_tokens(2, 9)).logits
@@ -104,7 +104,7 @@ def test_a_bridge_gets_a_native_view_over_its_own_weights(family):
     assert all(parameter.data_ptr() in pointers for parameter in wrapped.native.parameters())
 
 
-@pytest.mark.parametrize("family", CONFIGS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_recorded_streams_are_transformer_lenss_resid_post(family):
     wrapped, tokens = random_lm(family, 0), random_tokens(2, 9)
     recorded = record_resid_post(wrapped, tokens, torch.ones_like(tokens))

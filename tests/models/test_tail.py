@@ -8,12 +8,12 @@ from torch.testing import assert_close
 
 import lm_merge as lm
 from lm_merge.models.tail import Tail
-from tests.families import CONFIGS, random_lm, random_tokens
+from tests.families import FAMILIES, random_lm, random_tokens
 
 MASK = torch.tensor([[0, 0, 1, 1, 1, 1, 1, 1], [1] * 8, [0] * 4 + [1] * 4])
 
 
-@pytest.mark.parametrize("family", CONFIGS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_resumed_at_any_block_the_model_gives_its_own_logits(family):
     model: Any = random_lm(family, 0)
     tokens = random_tokens(3, 8)

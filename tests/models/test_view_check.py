@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from families import CONFIGS, random_lm, random_tokens
+from families import FAMILIES, random_lm, random_tokens
 from transformer_lens.model_bridge import sources
 
 import lm_merge as lm
 from lm_merge.models.view_check import ViewsDiffer, views_difference
 
 
-@pytest.mark.parametrize("family", CONFIGS)
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_views_of_every_family_agree_within_rounding(family, dtype):
     model = lm.wrap(random_lm(family, 0).native.to(dtype))

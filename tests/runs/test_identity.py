@@ -172,6 +172,7 @@ def version(tmp_path, monkeypatch):
     identity._code_version.cache_clear()
 
 
+@pytest.mark.slow
 def test_prose_and_layout_leave_the_code_version_and_code_changes_it(version):
     first = version(MODULE)
     assert version(MODULE.replace("def f(x):", 'def f(x):\n    """What it is."""')) == first

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from families import CONFIGS, D_MODEL, N_LAYERS, random_lm, random_tokens
+from families import D_MODEL, FAMILIES, N_LAYERS, random_lm, random_tokens
 from torch import Tensor, nn
 from torch.testing import assert_close
 
@@ -78,7 +78,7 @@ def test_what_replaces_a_state_is_the_same_in_both_views(name):
     assert torch.equal(model(tokens), plain)
 
 
-@pytest.mark.parametrize("family", CONFIGS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_state_is_put_back_into_what_a_familys_block_gives(family):
     model, tokens = random_lm(family, 0), random_tokens(1, 5)
     doubling, seen = Doubling(), []

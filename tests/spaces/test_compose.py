@@ -21,6 +21,7 @@ def test_an_ensembles_weights_are_alpha_and_the_donors_parts():
     assert lm.compose({"space": "logits", **TRIO}).weights == (1 / 3,) * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "amounts"),
     [
@@ -116,6 +117,7 @@ def test_a_recipe_cannot_name_a_merge_that_was_in_memory_only(tiny_thinker):
             _ = merge.recipe
 
 
+@pytest.mark.slow
 def test_a_weight_merge_computes_in_its_hosts_dtype_without_rounding_in_between():
     recipe = {"space": "weights", **TRIO, "operator": "lerp", "alpha": 0.3}
     merged = lm.compose(recipe)  # the trio's files hold bfloat16, and it computes in float32

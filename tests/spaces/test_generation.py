@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from families import CONFIGS, random_lm, random_tokens
+from families import FAMILIES, random_lm, random_tokens
 
 import lm_merge as lm
 
@@ -33,7 +33,7 @@ def by_recomputation(merge: lm.LatentMerge, tokens: torch.Tensor, n_new: int) ->
 
 
 @pytest.mark.parametrize("stream", ["pure", "coupled"])
-@pytest.mark.parametrize("family", CONFIGS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_cached_decoding_is_recomputation(family, stream):
     merge, tokens = merge_of(family, donor_stream=stream), random_tokens(2, 9)
     got = merge.generate(tokens, max_new_tokens=N_NEW, do_sample=False, eos_token_id=None)
@@ -51,6 +51,7 @@ def test_every_way_of_decoding_equals_the_same_without_a_cache(family, way, posi
     assert torch.equal(merge.generate(tokens, **WAYS[way], **common), expected)
 
 
+@pytest.mark.slow
 def test_an_unmerged_assistant_changes_speed_and_not_text(merge):
     common = {"max_new_tokens": N_NEW, "do_sample": False, "eos_token_id": None}
     tokens = random_tokens(1, 9)

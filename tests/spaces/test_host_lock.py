@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from families import CONFIGS, random_lm, random_tokens
+from families import FAMILIES, random_lm, random_tokens
 from torch.testing import assert_close
 
 import lm_merge as lm
@@ -34,7 +34,7 @@ def test_a_bridge_wrapped_again_is_the_same_host():
         lm.LatentMerge(again, donor, layers=[1], alpha=0.5).run_with_cache(random_tokens(1, 4))
 
 
-@pytest.mark.parametrize("family", CONFIGS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_the_body_by_itself_is_merged_inside_hooks(family):
     host, donor = random_lm(family, 0), random_lm(family, 1)
     merge, tokens = lm.LatentMerge(host, donor, layers=[1, 3], alpha=0.5), random_tokens(1, 6)

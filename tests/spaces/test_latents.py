@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from families import CONFIGS, D_VOCAB, N_LAYERS, random_lm, random_tokens
+from families import D_VOCAB, FAMILIES, N_LAYERS, random_lm, random_tokens
 from torch.testing import assert_close
 from transformer_lens.utilities import get_act_name
 
@@ -52,7 +52,7 @@ def continue_from(model: lm.HookedLM, layer: int, state: torch.Tensor, tokens) -
 
 
 @pytest.mark.parametrize("stream", STREAMS)
-@pytest.mark.parametrize("family", CONFIGS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_in_both_views(family, stream):
     host, donor, tokens = random_lm(family, 0), random_lm(family, 1), random_tokens(2, 9)
     merge = merge_of(host, donor, "slerp", alpha=0.4, donor_stream=stream)
@@ -63,7 +63,7 @@ def test_every_family_in_both_views(family, stream):
     assert_close(hooked, native, **TOLERANCE)
 
 
-@pytest.mark.parametrize("family", CONFIGS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_alpha_one_is_the_donor_to_the_layer_and_the_host_from_there(family):
     host, donor, tokens = random_lm(family, 0), random_lm(family, 1), random_tokens(2, 9)
     for layer in (0, 2, N_LAYERS - 1):

@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 import torch
-from families import CONFIGS, D_VOCAB, random_lm, random_model, random_tokens
+from families import D_VOCAB, FAMILIES, random_lm, random_model, random_tokens
 from torch.testing import assert_close
 from transformers import PreTrainedTokenizerBase
 
@@ -59,7 +59,7 @@ def test_cached_decoding_is_recomputation(models, method, n_models):
     assert torch.equal(ensemble.generate(tokens, **GREEDY), by_recomputation(ensemble, tokens))
 
 
-@pytest.mark.parametrize("family", CONFIGS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_any_architecture_speaks_beside_any_other(models, family):
     ensemble = lm.LogitEnsemble([models[0], random_lm(family, 5)])
     back = lm.LogitEnsemble([random_lm(family, 5), models[0]])

@@ -13,7 +13,7 @@ from lm_merge.models.linear_readout import linear_readout
 from lm_merge.models.tail import Tail
 from lm_merge.spaces.latents import host_donor_segment as segments
 from lm_merge.spaces.latents.host_donor_segment import Segment
-from tests.families import CONFIGS, D_MODEL, N_LAYERS, random_lm, random_model, random_tokens
+from tests.families import D_MODEL, FAMILIES, N_LAYERS, random_lm, random_model, random_tokens
 
 LAST = N_LAYERS - 1
 MASK = torch.tensor([[1] * 8, [1] * 6 + [0] * 2])
@@ -38,7 +38,7 @@ def segment_of(host: lm.HookedLM, donor: lm.HookedLM, layer: int, **tail_options
 
 
 @pytest.mark.parametrize("layer", [1, LAST])
-@pytest.mark.parametrize("family", CONFIGS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_the_integral_of_the_curvature_is_the_gap_and_no_gap_exceeds_the_bound(family, layer):
     alpha, segment = 0.3, segment_of(*pair(family), layer)
     nodes, _ = metrics.gauss_legendre(64, alpha)

@@ -82,6 +82,7 @@ def test_a_paired_difference_holds_all_there_is_to_say():
     assert (nothing.n, math.isnan(nothing.mean)) == (0, True)
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_paired_difference_covers(monkeypatch):
     monkeypatch.setattr(paired, "N_DRAWN", 9)
     monkeypatch.setattr(paired, "bca_interval", partial(bca_interval, n_resamples=499))

@@ -99,6 +99,7 @@ def test_loglikelihood_is_that_of_stepwise_merging(positions, batch_size):
     assert (gap > 0.01) == (positions == "last")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", ["weights", "logits"])
 def test_recipes_of_every_space_are_scored_and_speak(space):
     composed = lm.compose(

@@ -111,6 +111,7 @@ def test_judgebench_gives_the_official_accuracy(tmp_path):
     assert replies == {1, 2}  # some were asked to go on
 
 
+@pytest.mark.slow
 def test_judgebench_runs_on_a_recipe(tmp_path):
     merge = {"host": "tiny-instruct", "donors": ["tiny-thinker"], "layers": {3: 0.25}}
     recipe = lm.Recipe.load(merge).save(tmp_path / "merge.yaml")

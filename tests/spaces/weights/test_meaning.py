@@ -179,6 +179,7 @@ def test_other_merges_of_the_same_tokens_are_noted(tmp_path):
         assert any(note in one for one in check_pair(*pair))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operator", ["fisher", "regmean"])
 def test_statistics_of_a_classifier_are_of_its_own_head(operator, tmp_path):
     recipe = classifiers(tmp_path, ["no", "yes"], ["no", "yes"])

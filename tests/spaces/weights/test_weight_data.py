@@ -55,6 +55,7 @@ def test_regmean_is_least_squares_on_the_inputs_of_each_layer(tmp_path):
     assert ours == pytest.approx(error(fit), rel=0.05, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_what_no_statistic_says_is_the_mean(tmp_path):
     out = lm.merge_weights(RECIPE | {"operator": "regmean"}, tmp_path / "out", prompts=PROMPTS)
     first, second = (load_file(BUNDLED[name].path / "model.safetensors") for name in NAMES)
@@ -66,6 +67,7 @@ def test_what_no_statistic_says_is_the_mean(tmp_path):
     assert "3 prompts" in card
 
 
+@pytest.mark.slow
 def test_fisher_weighs_by_squared_gradients(tmp_path):
     path = tmp_path / "prompts.txt"
     path.write_text("\n\n".join(PROMPTS))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from families import CONFIGS, random_model
+from families import FAMILIES, random_model
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 from transformers import AutoModelForCausalLM
@@ -230,7 +230,7 @@ def test_random_masks_depend_on_names_alone(method, golden_models, tmp_path):
     assert not torch.equal(flat(gathered), flat(tensors_of(golden_models / "base")))
 
 
-@pytest.mark.parametrize("family", CONFIGS)
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("operator", ["linear", "slerp"])
 def test_every_family_merges_and_loads_in_both_libraries(family, operator, tmp_path):
     for name, seed in (("first", 1), ("second", 2)):
