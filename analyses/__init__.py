@@ -12,6 +12,7 @@ ANALYSES = {
     "layerwise": "analyses.layerwise",
     "report": "analyses.report",
     "similarity": "analyses.similarity",
+    "skill_transfer": "analyses.skill_transfer",
     "spaces": "analyses.spaces",
     "tokens": "analyses.tokens",
 }

@@ -34,6 +34,9 @@ class AnswersConfig(Placement):
     temperature: float = Field(description="0: greedy")
     max_new_tokens: PositiveInt = Field(description="tokens of an answer at most")
     batch_size: PositiveInt = Field(description="prompts at a time")
+    stop_ids: tuple[int, ...] = Field(
+        default=(), description="ids that end an answer besides the host's own"
+    )
 
 
 def answers_of(
@@ -120,6 +123,7 @@ def _replies(
         batch_size=config.batch_size,
         temperature=config.temperature,
         seed=config.seed or 0,
+        stop_ids=config.stop_ids,
     )
     n_batches = -(-len(left) // config.batch_size)
     for place, replies in zip(progress(range(n_batches), what, quiet=quiet), batches, strict=True):

@@ -29,6 +29,7 @@ from figures.residual_paths import plot_residual_paths
 from figures.residual_paths_3d import plot_residual_paths_3d
 from figures.signal_ranks import plot_signal_ranks
 from figures.similarity_by_layer import plot_similarity_by_layer
+from figures.skill_and_cost import plot_skill_and_cost
 from figures.template import TEMPLATE
 from figures.tightness import plot_tightness
 from figures.token_probabilities import plot_token_probabilities
@@ -65,6 +66,7 @@ __all__ = [
     "plot_residual_paths_3d",
     "plot_signal_ranks",
     "plot_similarity_by_layer",
+    "plot_skill_and_cost",
     "plot_tightness",
     "plot_token_probabilities",
     "plot_win_rates",

@@ -33,14 +33,18 @@ def reply_in_batches(
     temperature: float = 0.0,
     seed: int = 0,
     chat: bool = True,
+    stop_ids: Sequence[int] = (),
 ) -> Iterator[list[Reply]]:
     """Replies to each batch of prompts in order, one list a batch.
 
     temperature: 0 decodes greedily; above 0 samples, and then every batch has a seed of its own made
     from `seed` and its first prompt, so that a run that continues after a stop gives the same replies.
+    stop_ids: ids that end a reply, too, besides the host's own (a donor may end its text with another).
     """
     if temperature < 0:
         raise ValueError(f"temperature={temperature} is negative; give 0 (greedy) or more")
+    ends = end_tokens(system.host) | frozenset(stop_ids)
+    stop: dict[str, Any] = {"eos_token_id": sorted(ends)} if stop_ids else {}
     for start in range(0, len(prompts), batch_size):
         batch = list(prompts[start : start + batch_size])
         sampling: dict[str, Any] = {"do_sample": False}
@@ -53,9 +57,9 @@ def reply_in_batches(
         encoded = system.host.to_tokens(batch, chat=chat)
         ids = EncodedPrompts(encoded.input_ids, encoded.attention_mask, "ids")
         with torch.no_grad():
-            output = system.generate(ids, max_new_tokens=max_new_tokens, **sampling)
+            output = system.generate(ids, max_new_tokens=max_new_tokens, **sampling, **stop)
         new = output[:, encoded.input_ids.shape[1] :].tolist()
-        yield [_reply(row, system.host, max_new_tokens) for row in new]
+        yield [_reply(row, system.host, max_new_tokens, ends) for row in new]
 
 
 def batch_seed(seed: int, first_prompt: str) -> int:
@@ -74,8 +78,7 @@ def end_tokens(model: HookedLM) -> frozenset[int]:
     return frozenset(int(end) for end in ends if end is not None)
 
 
-def _reply(row: list[int], host: HookedLM, max_new_tokens: int) -> Reply:
-    ends = end_tokens(host)
+def _reply(row: list[int], host: HookedLM, max_new_tokens: int, ends: frozenset[int]) -> Reply:
     n = next((place + 1 for place, token in enumerate(row) if token in ends), len(row))
     ended = n > 0 and row[n - 1] in ends
     tokenizer = require_tokenizer(host.tokenizer, host.name)
