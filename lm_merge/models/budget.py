@@ -9,7 +9,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
 from lm_merge.models.loading import resolve, torch_dtype
-from lm_merge.recipes import Source, as_source
+from lm_merge.recipes import ModelSource, Source, as_source
 
 
 @dataclass(frozen=True)
@@ -125,9 +125,16 @@ def _called(source: Source | PretrainedConfig) -> str:
 def _is_among(
     source: Source | PretrainedConfig, others: Sequence[Source | PretrainedConfig]
 ) -> bool:
-    """Whether a name is that of a model that is loaded anyway; a configuration never does."""
-    named = [as_source(one) for one in others if not isinstance(one, PretrainedConfig)]
-    return not isinstance(source, PretrainedConfig) and as_source(source) in named
+    """Whether a name is that of a model that is loaded anyway; a configuration never does.
+
+    A base with an adapter runs over the base's weights; what its factors take is not counted.
+    """
+    named = [_weights_of(one) for one in others if not isinstance(one, PretrainedConfig)]
+    return not isinstance(source, PretrainedConfig) and _weights_of(source) in named
+
+
+def _weights_of(source: Source) -> ModelSource:
+    return as_source(source).model_copy(update={"adapter": None})
 
 
 def _config(source: Source | PretrainedConfig) -> Any:

@@ -11,6 +11,7 @@ import lm_merge as lm
 from benchmarks.pairs import decode_limit, random_native
 from lm_merge import cli
 from lm_merge.models import merge_budget
+from lm_merge.recipes import ModelSource
 
 
 def test_weights_and_caches_are_those_of_the_loaded_models() -> None:
@@ -41,6 +42,8 @@ def test_an_ancestor_counts_like_a_donor_and_a_model_named_twice_is_held_once() 
     assert host.donor_weights_bytes == two.donor_weights_bytes // 2
     assert host.donor_cache_bytes == two.donor_cache_bytes
     assert host.decode_ratio == two.decode_ratio
+    adapted = ModelSource(model="tiny-instruct", adapter="sums")  # runs over the host's weights
+    assert merge_budget("tiny-instruct", [adapted], [3]).donor_weights_bytes == 0
 
 
 def test_the_command_counts_the_ancestor(tmp_path, capsys) -> None:

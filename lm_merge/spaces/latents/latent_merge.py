@@ -40,9 +40,9 @@ class LatentMerge:
     donor_stream: "pure": donors go on from their own states; "coupled": from the merged ones.
     accept: names of differences between the models to accept (`check_pair`).
 
-    Donors contribute by their weights alone: hooks, steering or adapters on a donor's modules are
-    not seen. One thread at a time may use a host. Every call of `generate` counts "last" from its
-    own prompt.
+    Donors contribute by their weights alone, and by the adapter that they were loaded with: hooks,
+    steering or adapters put on a donor's modules are not seen. One thread at a time may use a host.
+    Every call of `generate` counts "last" from its own prompt.
 
     No weight changes: outside `hooks()` and the calls below, host and donors are as they were. Where
     every alpha is 0 the host's logits are bit-equal to its own.

@@ -32,8 +32,9 @@ class LogitEnsemble:
     All models run whole on every token, each with its own key-value cache. Logits come in float32 (or
     wider), softmax gives the ensemble's distribution, and with weight 1 for one model "soft" and
     "mean" give its own logits. Only the native view is replaced: `host.hooked` stays the host's own,
-    and there is no merged stream to look at. The other models contribute by their weights alone: hooks,
-    steering or adapters put on their modules are not seen. One thread at a time may use a host.
+    and there is no merged stream to look at. The other models contribute by their weights alone, and
+    by the adapter that they were loaded with: hooks, steering or adapters put on their modules are not
+    seen. One thread at a time may use a host.
 
     >>> import lm_merge as lm
     >>> models = [lm.load("tiny-instruct"), lm.load("tiny-thinker")]
