@@ -17,6 +17,7 @@ from analyses.running.options import OutputOptions
 from lm_merge.recipes import Recipe
 from lm_merge.runs.record import read_record, start_run
 from lm_merge.runs.summary import read_summary
+from lm_merge.spaces.adapters.donors import merge_of
 from lm_merge.spaces.adapters.export import write_adapters
 
 DONORS = ("two_step_programs", "differences")
@@ -34,7 +35,7 @@ def evaluated(tmp_path_factory):
     return evaluate(tmp_path_factory.mktemp("runs"))
 
 
-def test_a_run_leaves_what_its_page_names(evaluated):
+def test_a_run_leaves_what_its_page_names(evaluated, tiny_instruct):
     folder, tables = evaluated
     (row,) = read_summary(folder)
     keys = "task metric base expert merged recovery n low high split".split()
@@ -47,10 +48,17 @@ def test_a_run_leaves_what_its_page_names(evaluated):
     assert table.merged == tables["replies"].reply.eq(tables["replies"].label).mean()
     for name in ("recipe.yaml", "coefficients.json"):
         assert name in read_record(folder).files
-    again = Recipe.load(folder / "recipe.yaml").with_fields(
-        coefficients=str(folder / "coefficients.json")
+    path = folder / "coefficients.json"
+    again = RECIPE.with_fields(coefficients=str(path))
+    assert (
+        merge_of(again, tiny_instruct).coefficients == merge_of(RECIPE, tiny_instruct).coefficients
     )
-    assert again.coefficients == str(folder / "coefficients.json")
+    content = json.loads(path.read_text())
+    content["sources"][0]["fingerprint"] = "of other files"
+    changed = folder / "changed.json"
+    changed.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="other files of adapter 'two_step_programs'"):
+        merge_of(RECIPE.with_fields(coefficients=str(changed)), tiny_instruct)
     sensitivity = tables["sensitivity"]
     assert set(sensitivity.source) == set(DONORS)
     own = sensitivity.loc[sensitivity.source == "two_step_programs"].value.abs().sum()
@@ -68,10 +76,9 @@ def test_baselines_are_found_again_and_a_single_expert_recovers_all(evaluated):
     assert (row.recovery, row.base) == (1.0, tables["recovery"].iloc[0].base)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["lora", "delta"])
 def test_a_saved_merge_gives_the_same_numbers(evaluated, tmp_path, form, tiny_instruct):
-    from lm_merge.spaces.adapters.donors import merge_of
-
     folder, tables = evaluated
     saved = tmp_path / form
     saved.mkdir()
@@ -101,6 +108,7 @@ def test_own_questions_are_tasks_with_experts(evaluated, tmp_path):
     assert tables["recovery"].n.tolist() == [4]
 
 
+@pytest.mark.slow
 def test_a_fit_is_recorded_as_a_file_of_coefficients(evaluated):
     fit = {"fit": {"steps": 2, "n_examples": 4, "batch_size": 4, "objective": "supervised"}}
     recipe = RECIPE.with_fields(coefficients=fit)
@@ -132,6 +140,7 @@ def searched(root: Path, **fields):
     return record.folder, tables, config
 
 
+@pytest.mark.slow
 def test_a_search_chooses_on_dev_and_measures_the_best_on_test(tmp_path):
     folder, tables, config = searched(tmp_path)
     rows = read_summary(folder)

@@ -110,6 +110,7 @@ def test_a_stopped_search_goes_on_with_the_same_trials(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_failed_trial_is_tried_twice_more_and_stays_out_of_the_model(tmp_path):
     made = proposer("random", seed=1)
     found = trials_of(tmp_path, made, n_trials=5, retries=2)
