@@ -18,7 +18,7 @@ ON_TOP = import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.
 PURELIB = import sysconfig; print(sysconfig.get_path("purelib"))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-lowest test-tl3 check fix coverage paper notebooks bench docs clean
+.PHONY: help setup demo test test-lowest test-tl3 check fix coverage paper real notebooks bench docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -52,6 +52,10 @@ coverage: $(STAMP) ## the tests with line and branch coverage of lm_merge
 
 paper: $(STAMP) ## all experiments of the paper in one folder; another pair: RECIPE=pair.yaml ARGS='--device cuda'
 	$(BIN)/python -m analyses.paper $(if $(RECIPE),--recipe $(RECIPE),--export figures/paper) $(ARGS)
+
+real: $(STAMP) ## a real 135M pair and its adapters: DATA=FOLDER ADAPTERS=FOLDER, MODEL=FOLDER instead of the hub's; ARGS='--n_questions 50'
+	$(BIN)/python -m analyses.real $(if $(MODEL),--model $(MODEL)) $(if $(DATA),--data $(DATA)) \
+		$(if $(ADAPTERS),--adapters $(ADAPTERS)) $(ARGS)
 
 notebooks: $(STAMP) ## run every notebook from top to bottom
 	$(BIN)/python -m pytest -o filterwarnings=default --nbmake notebooks

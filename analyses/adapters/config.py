@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 
 from analyses.running.measured import MeasuredRecipe
 from lm_merge.recipes import Recipe, as_source
@@ -50,6 +50,9 @@ class TaskOptions(MeasuredRecipe):
     subset: SubsetOptions = SubsetOptions()
     max_new_tokens: PositiveInt = Field(default=40, description="tokens of a reply at most")
     batch_size: PositiveInt = Field(default=50, description="prompts at a time")
+    stop_ids: tuple[NonNegativeInt, ...] = Field(
+        default=(), description="ids that end a reply besides the base's own"
+    )
 
     @model_validator(mode="after")
     def _of_adapters(self) -> "TaskOptions":

@@ -144,6 +144,7 @@ def _replies(
         temperature=0.0,
         max_new_tokens=_length(config, one),
         batch_size=config.batch_size,
+        stop_ids=config.stop_ids,
         device=config.device,
         dtype=config.dtype,
     )

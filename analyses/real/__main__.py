@@ -1,0 +1,3 @@
+from analyses.real.command import main
+
+main()
