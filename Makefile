@@ -66,6 +66,7 @@ bench: $(STAMP) ## speed and memory next to the alternatives; PEER=PATH/mergekit
 	done
 	$(BIN)/python -m benchmarks.decode --export benchmarks/results/prompt512 \
 		--n_prompt 512 --layers '[7]' --batches '[1]' --n_rounds 5
+	$(BIN)/python -m benchmarks.adapters --peer true --export benchmarks/results
 	$(BIN)/python -m benchmarks.weights --export benchmarks/results $(if $(PEER),--peer $(PEER))
 
 docs: $(STAMP) ## the guide and the API reference as one site with search, into build/docs

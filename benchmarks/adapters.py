@@ -47,7 +47,7 @@ class AdaptersConfig(BaseModel):
         default=("sums", "differences"), description="of the comparison with PEFT"
     )
     weights: tuple[float, ...] = Field(default=(0.7, 0.3), description="one an adapter")
-    n_questions: PositiveInt = Field(default=50, description="a skill, in that comparison")
+    n_questions: PositiveInt = Field(default=50, description="of all skills, in that comparison")
 
 
 def random_host(config: AdaptersConfig) -> lm.HookedLM:

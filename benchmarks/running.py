@@ -37,5 +37,5 @@ def run_benchmark(
             if options.export is not None:
                 options.export.mkdir(parents=True, exist_ok=True)
                 path = options.export / f"{table_name}.csv"
-                table.to_csv(path, index=False, float_format="%.4f")
+                table.to_csv(path, index=False, float_format="%.6g")
     sys.stdout.write(f"record: {run.folder}\n")
