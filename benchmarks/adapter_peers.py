@@ -93,7 +93,8 @@ def peer_rows(
     rows: list[dict[str, Any]] = []
 
     def add(system: str, method: str, merge: Callable[[], tuple[Dense, Any]]) -> None:
-        start, row = time.perf_counter(), {"system": system, "method": method}
+        start = time.perf_counter()
+        row: dict[str, str | float] = {"system": system, "method": method}
         try:
             found, generate = merge()
         except (ValueError, NotImplementedError) as error:

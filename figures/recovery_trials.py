@@ -17,10 +17,11 @@ def plot_best_by_trial(table: pd.DataFrame) -> go.Figure:
     (taken from an earlier search; not drawn, but the line starts from their best).
     """
     require_columns(table, COLUMNS)
-    own = table.loc[~table["warm"]]
+    warm = table["warm"].to_numpy(dtype=bool)
+    own = table.loc[~warm]
     require_one_row_per(own, ["trial"])
     done = own.loc[own["status"] != "failed"]
-    start = table.loc[table["warm"], "score"].max() if table["warm"].any() else float("-inf")
+    start = pd.Series(table.loc[warm, "score"]).max() if warm.any() else float("-inf")
     best = done["score"].cummax().clip(lower=start)
     figure = go.Figure(
         [
@@ -44,7 +45,7 @@ def plot_best_by_trial(table: pd.DataFrame) -> go.Figure:
     apply_template(
         figure,
         title="Best score by trial",
-        subtitle=f"n = {len(own)} trials, {n_failed} failed · {int(table['warm'].sum())} known before",
+        subtitle=f"n = {len(own)} trials, {n_failed} failed · {warm.sum()} known before",
     )
     figure.update_xaxes(title_text="trial (from 0)")
     return figure.update_yaxes(title_text="score of the recoveries")
@@ -63,11 +64,11 @@ def plot_recoveries_by_trial(table: pd.DataFrame) -> go.Figure:
         figure.add_trace(
             go.Scatter(x=rows["trial"], y=rows["recovery"], mode="markers", name=str(task))
         )
-    worst = table.groupby("trial", sort=True)["recovery"].min()
+    worst = pd.DataFrame(table.groupby("trial", sort=True)[["recovery"]].min())
     figure.add_trace(
         go.Scatter(
             x=worst.index,
-            y=worst,
+            y=worst["recovery"],
             mode="lines",
             line={"color": BLACK, "width": 1.5},
             name="worst task",

@@ -57,7 +57,7 @@ def read_massive(
     unknown = sorted(set(locales) - set(table.locale))
     if unknown:
         raise ValueError(f"locales {', '.join(unknown)} are not in {path}")
-    table = table[table.id.isin(labels.index)].sort_values("id")
+    table = pd.DataFrame(table[table.id.isin(labels.index)]).sort_values("id")
     found = {}
     for locale in locales:
         own = table[table.locale == locale]

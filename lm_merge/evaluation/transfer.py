@@ -50,10 +50,11 @@ def by_system(table: pd.DataFrame) -> pd.DataFrame:
     wide = table.pivot_table(
         index="target", columns="system", values="accuracy_frac", aggfunc="mean", sort=False
     )
-    holes = wide.isna()
-    if bool(holes.any(axis=None)):
-        system = str(holes.any().idxmax())
-        missing = ", ".join(map(str, wide.index[holes[system]]))
+    holes = wide.isna().to_numpy()
+    if holes.any():
+        number = int(holes.any(axis=0).argmax())
+        system = str(wide.columns[number])
+        missing = ", ".join(map(str, wide.index[holes[:, number]]))
         raise ValueError(
             f"system {system!r} has no accuracy for targets {missing}; compute them too"
         )
@@ -111,7 +112,7 @@ def summary_rows(
     """
     wide = by_system(table)
     chosen = list(wide.columns) if systems is None else list(systems)
-    kept = table[table.system.isin({*chosen, reference})]
+    kept = pd.DataFrame(table[table.system.isin([*chosen, reference])])
     against = {row["system"]: row for row in contrasts(kept, reference).to_dict("records")}
     rows: list[dict[str, object]] = []
     for system in chosen:

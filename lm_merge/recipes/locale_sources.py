@@ -49,7 +49,7 @@ def _read(path: Path) -> dict[str, str]:
                 f"sources {path} has columns {', '.join(table.columns)}; give locale and model"
             )
         twice = sorted(set(table.locale[table.locale.duplicated()]))
-        if twice or bool(table[["locale", "model"]].isna().any(axis=None)):
+        if twice or bool(table[["locale", "model"]].isna().to_numpy().any()):
             what = f"{', '.join(twice)} twice" if twice else "an empty cell"
             raise ValueError(f"sources {path} has {what}; give each locale one model")
         return dict(zip(table.locale, table.model, strict=True))

@@ -98,6 +98,7 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
         donor_weights: tuple[float, ...] | dict[int, tuple[float, ...]] | None = None
         positions: Literal["all", "last"] = "all"
         donor_stream: Literal["pure", "coupled"] = "pure"
+        coefficients: Any = None
         data: Path | tuple[str, ...] | None = None
 
         def __init__(self, **fields: Any) -> None: ...

@@ -92,7 +92,8 @@ def save(model: LlamaForCausalLM, folder: Path) -> None:
     """Store weights in bf16; the configuration asks for float32 when loaded."""
     assert model.generation_config is not None
     model.generation_config.max_new_tokens = 32
-    model.to(torch.bfloat16).save_pretrained(folder)
+    model.to(dtype=torch.bfloat16)
+    model.save_pretrained(folder)
     build_tokenizer().save_pretrained(folder)
     path = folder / "config.json"
     config = json.loads(path.read_text())

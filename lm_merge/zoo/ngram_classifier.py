@@ -37,8 +37,8 @@ class NgramConfig(PreTrainedConfig):
     def __init__(
         self, vocab_size: int = 65_536, width: int = 96, hidden: int = 192, **others: Any
     ) -> None:
-        others = {"pad_token_id": PAD, "num_hidden_layers": 0, **others}
-        super().__init__(vocab_size=vocab_size, width=width, hidden=hidden, **others)
+        sizes = {"vocab_size": vocab_size, "width": width, "hidden": hidden}
+        super().__init__(**{"pad_token_id": PAD, "num_hidden_layers": 0, **others, **sizes})
 
 
 class NgramPreTrained(PreTrainedModel):
@@ -89,7 +89,7 @@ class NgramForSequenceClassification(NgramPreTrained):
     def __init__(self, config: NgramConfig) -> None:
         super().__init__(config)
         self.encoder = NgramModel(config)
-        self.classifier = nn.Linear(config.hidden, config.num_labels)
+        self.classifier = nn.Linear(config.hidden, len(config.id2label or {}))
         self.post_init()
 
     def forward(

@@ -160,7 +160,7 @@ class _Optimizer:
     def __init__(
         self,
         model: nn.Module,
-        vectors: nn.Parameter,
+        vectors: Tensor,
         settings: PretrainingSettings | TuningSettings,
     ) -> None:
         dense = [one for one in model.parameters() if one is not vectors]

@@ -186,15 +186,17 @@ class AdapterMerge:
                 f"adapter {unnamed[0]!r} was computed in memory and is in no folder, so a recipe cannot "
                 "name it; write it with write_adapters and name that folder"
             )
-        return AdapterRecipe(
-            host=self.host.recipe_source,
-            donors=tuple(one.source for one in self.adapters),
-            operator=self.operator,
-            keys=self.key_mode,
-            heads=self.heads,
-            transforms=self.transforms,
-            operator_args=self.method_args,
-            **self._amounts,
+        return AdapterRecipe.model_validate(
+            {
+                "host": self.host.recipe_source,
+                "donors": tuple(one.source for one in self.adapters),
+                "operator": self.operator,
+                "keys": self.key_mode,
+                "heads": self.heads,
+                "transforms": self.transforms,
+                "operator_args": self.method_args,
+                **self._amounts,
+            }
         )
 
     @property

@@ -153,10 +153,10 @@ class _Process:
 
         own = kernel
         if own is None:
-            lengths = np.ones(self.features.shape[1])
+            lengths: Any = np.ones(self.features.shape[1])
             matern = Matern(lengths, length_scale_bounds=(0.05, 20), nu=2.5)
             own = ConstantKernel(1.0, (1e-2, 1e2)) * matern + WhiteKernel(1e-3, (1e-6, 1.0))
-        optimizer = "fmin_l_bfgs_b" if kernel is None else None
+        optimizer: Any = "fmin_l_bfgs_b" if kernel is None else None
         model = GaussianProcessRegressor(
             own, alpha=1e-10, optimizer=optimizer, n_restarts_optimizer=0
         )
