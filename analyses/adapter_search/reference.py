@@ -23,8 +23,9 @@ def fields_of(path: Path) -> dict[str, Any]:
     Raises ValueError that names the key for what is unknown or has no counterpart.
     """
     content = _content(path)
-    read = read_reference(content)
-    search = dict(read.rest.get("search") or {})
+    search = dict(content.get("search") or {})
+    if "grid" in content:  # an older place of it
+        search = {"type": "grid", **search, "grid": content["grid"]}
     unknown = sorted(set(search) - set(SEARCH_KEYS))
     if unknown:
         raise ValueError(
@@ -36,6 +37,10 @@ def fields_of(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: search.type={kind!r}; choose from {', '.join(TYPES)}")
     given = search.get("grid" if kind == "grid" else "space") or {}
     space = {f"{PARAMETER}{name}": _parameter(one) for name, one in given.items()}
+    middle = {name: one.value(0.5) for name, one in space.items()}  # where the file has no value
+    own = _with_values(content, {})["method_params"]
+    missing = {name: one for name, one in middle.items() if name.removeprefix(PARAMETER) not in own}
+    read = read_reference(_with_values(content, missing))
     settings: dict[str, Any] = {"type": TYPES[kind]}
     settings |= {key: search[key] for key in ("budget", "seed") if key in search}
     if "init_points" in search:
@@ -53,13 +58,17 @@ def fields_of(path: Path) -> dict[str, Any]:
 
 def recipe_with(path: Path, values: Mapping[str, Any]) -> Recipe:
     """The file's merge with other values of its method's parameters."""
-    content = _content(path)
+    return read_reference(_with_values(_content(path), values)).recipe
+
+
+def _with_values(content: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The content with values in `method_params`, where older keys go, too."""
     own = {name.removeprefix(PARAMETER): one for name, one in values.items()}
-    params = {**(content.get("method_params") or content.get("params") or {}), **own}
-    rest = {key: one for key, one in content.items() if key not in ("params", "lambda", "grid")}
+    params = {**dict(content.get("params") or {}), **dict(content.get("method_params") or {})}
     if "lambda" in content:
         params.setdefault("lambda", content["lambda"])
-    return read_reference({**rest, "method_params": params}).recipe
+    rest = {key: one for key, one in content.items() if key not in ("params", "lambda")}
+    return {**rest, "method_params": {**params, **own}}
 
 
 def _content(path: Path) -> dict[str, Any]:
