@@ -3,6 +3,7 @@
 import lm_merge  # noqa: F401 # before torch: how threads wait is read when torch is imported
 
 ANALYSES = {
+    "adaptation": "analyses.adaptation",
     "adapter_search": "analyses.adapter_search",
     "adapters": "analyses.adapters",
     "comparison": "analyses.comparison",

@@ -2,6 +2,10 @@
 
 from figures.accuracy_by_category import plot_accuracy_by_category
 from figures.accuracy_forest import plot_accuracy_forest
+from figures.adaptation_curves import plot_adaptation_curves
+from figures.adaptation_forest import plot_adaptation_forest
+from figures.adaptation_projection import plot_adaptation_projection
+from figures.adaptation_survival import plot_adaptation_survival
 from figures.arc_ratio_by_alpha import plot_arc_ratio_by_alpha
 from figures.curvature_by_layer import plot_curvature_by_layer
 from figures.curvature_by_token import plot_curvature_by_token
@@ -41,6 +45,10 @@ __all__ = [
     "interval_table",
     "latex_table",
     "plot_accuracy_by_category",
+    "plot_adaptation_curves",
+    "plot_adaptation_forest",
+    "plot_adaptation_projection",
+    "plot_adaptation_survival",
     "plot_accuracy_forest",
     "plot_arc_ratio_by_alpha",
     "plot_curvature_by_layer",

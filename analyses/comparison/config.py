@@ -1,7 +1,7 @@
 """What a comparison compares, on which questions, and who judges."""
 
 from pathlib import Path
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal
 
 from pydantic import (
     Field,
@@ -12,10 +12,17 @@ from pydantic import (
     model_validator,
 )
 
-from analyses.comparison.systems import System, default_systems, sources_of
+from analyses.comparison.systems import (
+    System,
+    default_systems,
+    is_recipe_file,
+    named_systems,
+    read_mappings,
+    sources_of,
+)
 from analyses.judge.config import JudgeConfig
 from analyses.running.measured import BUNDLED_PAIR, MeasuredRecipe
-from lm_merge.recipes import ModelSource, Recipe, as_source
+from lm_merge.recipes import ModelSource, Recipe
 
 Operator = Literal["lerp", "slerp", "regmean", "task_vector"]
 
@@ -69,9 +76,7 @@ class ComparisonConfig(MeasuredRecipe):
     @classmethod
     def _read_mappings(cls, systems: object) -> object:
         """Mappings as the model sources or recipes that they are; the command line leaves them alone."""
-        if not isinstance(systems, dict):
-            return systems
-        return {name: _read(one) for name, one in systems.items()}
+        return read_mappings(systems)
 
     @model_validator(mode="after")
     def _fits_together(self) -> "ComparisonConfig":
@@ -95,7 +100,7 @@ class ComparisonConfig(MeasuredRecipe):
         """Every system by its name, parents first."""
         if not self.systems:
             return default_systems(self.recipe, self.operators)
-        return {name: _system(source) for name, source in self.systems.items()}
+        return named_systems(self.systems)
 
     @property
     def words(self) -> str:
@@ -108,23 +113,6 @@ class ComparisonConfig(MeasuredRecipe):
         """Fingerprints of the files that are read, so that a run is found again only for the same."""
         from analyses.running.inputs import fingerprints_of  # needs torch, which the options do not
 
-        files = [Path(one) for one in self.systems.values() if _is_recipe_file(one)]
+        files = [Path(one) for one in self.systems.values() if is_recipe_file(one)]
         files += [] if self.questions is None else [Path(self.questions)]
         return fingerprints_of(sources_of(self.named_systems()), *files)
-
-
-def _is_recipe_file(source: object) -> TypeGuard[str]:
-    return isinstance(source, str) and Path(source).suffix in (".yaml", ".yml")
-
-
-def _read(system: object) -> object:
-    if not isinstance(system, dict):
-        return system
-    return ModelSource.model_validate(system) if "model" in system else Recipe.load(system)
-
-
-def _system(source: str | ModelSource | Recipe | dict[str, Any]) -> System:
-    assert not isinstance(source, dict)  # read when the configuration was made
-    if isinstance(source, Recipe):
-        return source
-    return Recipe.load(source) if _is_recipe_file(source) else as_source(source)

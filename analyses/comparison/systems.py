@@ -1,7 +1,9 @@
 """Which systems a comparison runs, by name, and which of them it sets against each other."""
 
+from collections.abc import Mapping
 from itertools import combinations
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from analyses.running.measured import in_latents, one_weight_a_donor
 from analyses.running.recipe_words import at_alpha, own_alpha, source_name
@@ -106,3 +108,33 @@ def sources_of(systems: dict[str, System]) -> list[Source]:
         for source in one.sources if isinstance(one, Recipe) else (one,):
             found.setdefault(source_name(source), source)
     return list(found.values())
+
+
+def is_recipe_file(source: object) -> TypeGuard[str]:
+    """Whether a system is given as the file of a recipe."""
+    return isinstance(source, str) and Path(source).suffix in (".yaml", ".yml")
+
+
+def read_mappings(systems: object) -> object:
+    """Mappings among systems as the model sources or recipes that they are; others unchanged."""
+    if not isinstance(systems, dict):
+        return systems
+    return {name: _read(one) for name, one in systems.items()}
+
+
+def named_systems(systems: Mapping[str, str | System | dict[str, Any]]) -> dict[str, System]:
+    """Every system as a model source or a recipe, recipe files read."""
+    return {name: _system(source) for name, source in systems.items()}
+
+
+def _read(system: object) -> object:
+    if not isinstance(system, dict):
+        return system
+    return ModelSource.model_validate(system) if "model" in system else Recipe.load(system)
+
+
+def _system(source: str | System | dict[str, Any]) -> System:
+    assert not isinstance(source, dict)  # read when the configuration was made
+    if isinstance(source, Recipe):
+        return source
+    return Recipe.load(source) if is_recipe_file(source) else as_source(source)

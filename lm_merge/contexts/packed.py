@@ -1,6 +1,7 @@
 """Many runs in one forward pass: every block once, with its own positions and sight."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from lm_merge.contexts.blocks import Block, Run, in_order
 from lm_merge.contexts.checks import check_packed, layer_windows
+from lm_merge.models import HookedLM
+from lm_merge.models.forward_pass import hidden_of
 from lm_merge.spaces import Composed
 
 
@@ -91,13 +94,29 @@ def mask_for(model: Any, batch: PackedBatch, dtype: torch.dtype) -> Any:
     return masks if len(masks) > 1 else next(iter(masks.values()))
 
 
-def packed_logits(
-    system: Composed, items: Sequence[Sequence[Run]], *, pad_id: int = 0
-) -> list[list[Float[Tensor, "rows d_vocab"]]]:
-    """Logits that predict the tokens after the injection, and one more, of every run of every item.
+@dataclass(frozen=True)
+class Rows:
+    """What a run gives at the tokens that predict its text after the injection, and one more.
 
-    One forward pass for all; equal to the cached form to rounding. No gradients. On the CPU, in the
-    dtype of the model. Raises ValueError for what cannot be packed: `check_packed`.
+    states: resid_post of every block there, None unless asked for.
+    """
+
+    logits: Float[Tensor, "rows d_vocab"]
+    states: Float[Tensor, "n_layers rows d_model"] | None
+
+
+def packed_rows(
+    system: Composed,
+    items: Sequence[Sequence[Run]],
+    *,
+    states: bool = False,
+    pad_id: int = 0,
+) -> list[list[Rows]]:
+    """Rows of every run of every item from one forward pass; equal to the cached form to rounding.
+
+    states: also the residual stream of the host, merged where a merge of latents is at work. No
+    gradients. On the CPU, in the dtype of the model. Raises ValueError for what cannot be packed:
+    `check_packed`.
     """
     check_packed(system, items)
     batch = batch_of([pack(runs) for runs in items], pad_id)
@@ -107,7 +126,8 @@ def packed_logits(
         [part.rows(run) for run in runs] for part, runs in zip(batch.parts, items, strict=True)
     ]
     kept = torch.cat([rows for of_item in wanted for rows in of_item]).unique()
-    with system.hooks(), torch.no_grad():
+    found: dict[int, Tensor] = {}
+    with system.hooks(), torch.no_grad(), _recording(host if states else None, kept, found):
         logits = native(
             input_ids=batch.ids.to(host.device),
             attention_mask=mask_for(native, batch, host.dtype),
@@ -115,8 +135,38 @@ def packed_logits(
             use_cache=False,
             logits_to_keep=kept.to(host.device),
         ).logits.cpu()
+    streams = torch.stack([found[layer] for layer in sorted(found)]) if found else None
     places = {int(column): place for place, column in enumerate(kept)}
-    return [
-        [logits[item, [places[int(column)] for column in rows]] for rows in of_item]
-        for item, of_item in enumerate(wanted)
-    ]
+
+    def of_run(item: int, columns: Tensor) -> Rows:
+        chosen = [places[int(column)] for column in columns]
+        return Rows(logits[item, chosen], None if streams is None else streams[:, item, chosen])
+
+    return [[of_run(item, rows) for rows in of_item] for item, of_item in enumerate(wanted)]
+
+
+def packed_logits(
+    system: Composed, items: Sequence[Sequence[Run]], *, pad_id: int = 0
+) -> list[list[Float[Tensor, "rows d_vocab"]]]:
+    """The logits of `packed_rows` alone."""
+    rows = packed_rows(system, items, pad_id=pad_id)
+    return [[one.logits for one in of_item] for of_item in rows]
+
+
+@contextmanager
+def _recording(host: HookedLM | None, kept: Tensor, found: dict[int, Tensor]) -> Iterator[None]:
+    """Put the states of every block at the kept columns into `found` at each forward pass."""
+
+    def keeper(layer: int) -> Any:
+        def keep(module: Any, inputs: Any, output: Any) -> None:
+            found[layer] = hidden_of(output)[:, kept.to(hidden_of(output).device)].float().cpu()
+
+        return keep
+
+    blocks = [] if host is None else host.native_blocks()
+    handles = [block.register_forward_hook(keeper(layer)) for layer, block in enumerate(blocks)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

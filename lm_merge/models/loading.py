@@ -19,7 +19,7 @@ from lm_merge.models.completeness import check_complete
 from lm_merge.models.hooked_lm import HookedLM, from_native
 from lm_merge.models.tokenizer_files import VOCABULARY_FILES
 from lm_merge.recipes import ModelSource, Source
-from lm_merge.zoo.names import BUNDLED
+from lm_merge.zoo.names import FOLDERS
 
 FETCHING = ("cache_dir", "local_files_only", "subfolder", "token")  # the tokenizer's, too
 CHOOSING_FILES = ("gguf_file", "state_dict", "use_safetensors", "variant")  # not the usual files
@@ -38,7 +38,8 @@ def load(
 ) -> HookedLM:
     """Load a causal language model in both views.
 
-    name_or_path: a folder, a bundled name (tiny-instruct, tiny-thinker, tiny-coder), or a hub name,
+    name_or_path: a folder, a bundled name (tiny-instruct, tiny-thinker, tiny-coder; of known
+        truth tiny-newest, tiny-oldest, tiny-binder), or a hub name,
         which is the only case in which anything is fetched.
     device: the CPU unless given (or `device_map` is); dtype: what the checkpoint's configuration
         asks for unless given. Neither depends on the machine.
@@ -102,7 +103,7 @@ def _native(source: str, name: str, accept_missing: bool, arguments: dict[str, A
     except (OSError, ValueError) as error:
         if isinstance(error, ValueError) and "Unrecognized model" not in str(error):
             raise  # something is there: the error says what is wrong with it
-        known = f"{name!r} is no folder with a model, no bundled name ({', '.join(BUNDLED)})"
+        known = f"{name!r} is no folder with a model, no bundled name ({', '.join(FOLDERS)})"
         hub = "" if folder.is_dir() else " and could not be had from the hub"
         raise OSError(f"{known}{hub}: {error}") from error
     if not accept_missing:
@@ -156,13 +157,13 @@ def resolve(name_or_path: str | Path) -> str:
     text = str(name_or_path)
     if Path(text).is_dir():
         return text
-    if text in BUNDLED:
-        return str(BUNDLED[text].path)
-    near = [] if "/" in text else get_close_matches(text, BUNDLED, n=1, cutoff=0.75)
+    if text in FOLDERS:
+        return str(FOLDERS[text])
+    near = [] if "/" in text else get_close_matches(text, FOLDERS, n=1, cutoff=0.75)
     if near:
         raise OSError(
             f"{text!r} is no folder and no bundled name; did you mean {near[0]!r}? "
-            f"Bundled are {', '.join(BUNDLED)}"
+            f"Bundled are {', '.join(FOLDERS)}"
         )
     return text
 

@@ -42,3 +42,9 @@ BUNDLED: dict[str, BundledModel] = {
         thinks=False,
     ),
 }
+
+BINDING_MODELS = ("tiny-binder", "tiny-newest", "tiny-oldest")  # of known truth: zoo/bindings.py
+FOLDERS: dict[str, Path] = {
+    **{name: model.path for name, model in BUNDLED.items()},
+    **{name: CHECKPOINTS / name for name in BINDING_MODELS},
+}

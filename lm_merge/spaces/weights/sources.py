@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lm_merge.recipes import ModelSource
-from lm_merge.zoo.names import BUNDLED
+from lm_merge.zoo.names import FOLDERS
 
 HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.jinja", "*.txt")
 PICKLE_FILES = ("*.bin",)
@@ -18,9 +18,9 @@ def local_folder(source: ModelSource, *, allow_pickle: bool = False) -> Path:
     folder = Path(source.model)
     if folder.is_dir():
         return folder
-    if source.model in BUNDLED:
-        return BUNDLED[source.model].path
-    known = f"no folder and no bundled name ({', '.join(BUNDLED)})"
+    if source.model in FOLDERS:
+        return FOLDERS[source.model]
+    known = f"no folder and no bundled name ({', '.join(FOLDERS)})"
     if source.model.startswith((".", "/", "~")) or source.model.count("/") != 1:
         raise OSError(f"model {source.model!r} is {known}")
     from huggingface_hub import snapshot_download

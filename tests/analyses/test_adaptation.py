@@ -1,0 +1,140 @@
+"""The models of known truth under injections, and the tables that follow from rows of tokens."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import lm_merge as lm
+from analyses.adaptation import analysis
+from analyses.adaptation.config import AdaptationConfig
+from analyses.adaptation.tables import items_table, summary_table, survival_table
+from figures import plot_adaptation_forest
+from lm_merge.runs.record import start_run
+
+
+@pytest.fixture(scope="module")
+def known_truth() -> tuple[AdaptationConfig, dict[str, pd.DataFrame]]:
+    names = ("tiny-newest", "tiny-oldest")
+    systems = {name: lm.load(name) for name in names}
+    config = AdaptationConfig(systems={name: name for name in names}, n_items=12)
+    return config, analysis.run(config, systems=systems)
+
+
+def value(tables: dict[str, pd.DataFrame], system: str, condition: str, column: str) -> float:
+    table = tables["summary"]
+    row = table.loc[(table.system == system) & (table.condition == condition)]
+    return float(row[column].iloc[0])
+
+
+def test_the_newest_binding_is_followed_and_controls_are_not(known_truth):
+    _, tables = known_truth
+    assert value(tables, "tiny-newest", "injection", "adapted_frac") == 1
+    assert value(tables, "tiny-newest", "injection", "gap") <= 0.02
+    for control in ("baseline", "repetition", "noise"):
+        assert value(tables, "tiny-newest", control, "adapted_frac") <= 0.1
+
+
+def test_the_oldest_binding_stays_unless_it_is_replaced(known_truth):
+    _, tables = known_truth
+    assert value(tables, "tiny-oldest", "injection", "adapted_frac") == 0
+    assert value(tables, "tiny-oldest", "injection", "gap") == pytest.approx(1, abs=0.02)
+    assert value(tables, "tiny-oldest", "flush", "adapted_frac") == 1
+    assert value(tables, "tiny-oldest", "flush", "gap") == 0
+
+
+def test_an_injection_at_the_positions_of_another_text_inverts_the_gap(known_truth):
+    """Appended, the model that follows is nearer to the oracle; at positions 0, 1, ... the other one."""
+    _, tables = known_truth
+    gaps = [value(tables, name, "legacy", "gap") for name in ("tiny-newest", "tiny-oldest")]
+    assert gaps[0] > gaps[1]
+
+
+def test_baseline_rows_are_those_of_the_original_context(known_truth):
+    config, tables = known_truth
+    tokens = tables["tokens"]
+    baseline = tokens.loc[tokens.condition == "baseline"]
+    assert np.abs(baseline["kl0_nats"]).max() < 1e-5
+    flush = tokens.loc[tokens.condition == "flush"]
+    assert np.abs(flush["kl1_nats"]).max() < 1e-5
+    assert len(analysis.draw(tables, config)) == 4
+    assert analysis.summary(tables).count("\n") == 11
+    assert set(analysis.findings(tables)[0]) == set(analysis.SUMMARY_KEYS)
+
+
+def planted(adapts_at: int | None, n: int = 12) -> pd.DataFrame:
+    """Rows of one text whose log ratio turns positive at a token and stays so."""
+    follows = np.arange(n) >= (n if adapts_at is None else adapts_at)
+    key = {"system": "s", "condition": "injection", "tau": 3, "item": f"at {adapts_at}"}
+    kl1 = np.where(follows, 0.0, 2.0)
+    return pd.DataFrame(
+        {
+            **key,
+            "position": np.arange(n),
+            "diagnostic": True,
+            "log_ratio_nats": np.where(follows, 1.0, -1.0),
+            "index": follows.astype(float),
+            "kl0_nats": 1.0,
+            "kl1_nats": kl1,
+            "kl01_nats": 2.0,
+            "js1_nats": kl1,
+        }
+    )
+
+
+def test_planted_latencies_are_recovered():
+    places = (0, 1, 5, 11, None)  # at 11 the end cuts the run of two off
+    tokens = pd.concat([planted(place) for place in places])
+    texts = tokens.drop_duplicates("item")[["system", "condition", "tau", "item"]]
+    texts = texts.assign(cluster=texts["item"], ended=False)
+    config = AdaptationConfig(horizon=12, taus=(3,))
+    items = items_table(tokens, texts, config)
+    assert items.latency_tokens.tolist() == [0, 1, 5, 12, 12]
+    assert items.adapted.tolist() == [True, True, True, False, False]
+    assert items.gap.tolist() == pytest.approx([0, 1 / 12, 5 / 12, 11 / 12, 1])
+    (row,) = summary_table(items, config).to_dict("records")
+    assert (row["adapted_frac"], row["censored"]) == (0.6, 2)
+    assert row["restricted_mean_latency_tokens"] == pytest.approx((0 + 1 + 5 + 12 + 12) / 5)
+    curve = survival_table(items, config)
+    assert curve.survival.iloc[-1] == pytest.approx(0.4)
+    with pytest.raises(ValueError, match="more than one row"):
+        plot_adaptation_forest(pd.concat([summary_table(items, config)] * 2))
+
+
+def test_an_interrupted_run_goes_on_with_equal_rows(tmp_path, monkeypatch):
+    config = AdaptationConfig(
+        systems={"oldest": "tiny-oldest"},
+        n_items=4,
+        batch_size=2,
+        conditions=("injection", "flush"),
+    )
+    whole = analysis.run(config)
+    measured, calls = analysis.measured, []
+
+    def interrupted(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return measured(*arguments)
+
+    monkeypatch.setattr(analysis, "measured", interrupted)
+    with pytest.raises(KeyboardInterrupt), start_run("adaptation", config, root=tmp_path) as run:
+        analysis.run(config, run)
+    with start_run("adaptation", config, root=tmp_path) as run:
+        again = analysis.run(config, run)
+    assert len(calls) == 3
+    pd.testing.assert_frame_equal(again["tokens"], whole["tokens"])
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"conditions": ("inject",)}, "conditions=.*'inject'"),
+        ({"taus": (0,)}, "taus=.0. lie below refeed=1"),
+        ({"items": "mawps"}, "names no file"),
+        ({"items": "pairs.txt"}, "file .jsonl"),
+        ({"prompt_template": "no place"}, "prompt_template"),
+    ],
+)
+def test_impossible_options_are_refused(change, match):
+    with pytest.raises(ValueError, match=match):
+        AdaptationConfig(**change)
