@@ -56,7 +56,8 @@ def detection_thresholds(tokens: pd.DataFrame, level: float) -> dict[tuple[str, 
 def _item_row(rows: pd.DataFrame, kappa: float, config: AdaptationConfig) -> dict[str, object]:
     values = {name: rows[name].to_numpy() for name in rows.columns}
     counts = values["diagnostic"].astype(bool)
-    favours = values["log_ratio_nats"] > config.theta_nats
+    expected = values["attribution"] != "neither"  # else the sign of the ratio means nothing
+    favours = expected & (values["log_ratio_nats"] > config.theta_nats)
     adapted = first_run(favours, counts, config.window)
     near = first_run(values["kl1_nats"] < config.close_nats, counts, config.window)
     reacted = np.flatnonzero(values["kl0_nats"] > kappa)

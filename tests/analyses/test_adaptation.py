@@ -30,7 +30,7 @@ def test_the_newest_binding_is_followed_and_controls_are_not(known_truth):
     _, tables = known_truth
     assert value(tables, "tiny-newest", "injection", "adapted_frac") == 1
     assert value(tables, "tiny-newest", "injection", "gap") <= 0.02
-    for control in ("baseline", "repetition"):
+    for control in ("baseline", "repetition", "noise"):
         assert value(tables, "tiny-newest", control, "adapted_frac") <= 0.1
 
 
@@ -72,6 +72,7 @@ def planted(adapts_at: int | None, n: int = 12) -> pd.DataFrame:
             "position": np.arange(n),
             "diagnostic": True,
             "log_ratio_nats": np.where(follows, 1.0, -1.0),
+            "attribution": np.where(follows, "injected", "original"),
             "index": follows.astype(float),
             "kl0_nats": 1.0,
             "kl1_nats": kl1,
@@ -98,6 +99,15 @@ def test_planted_latencies_are_recovered():
     assert curve.survival.iloc[-1] == pytest.approx(0.4)
     with pytest.raises(ValueError, match="more than one row"):
         plot_adaptation_forest(pd.concat([summary_table(items, config)] * 2))
+
+
+def test_tokens_that_neither_context_expects_are_no_adaptation():
+    """Both give it a tiny probability, of which one is the larger by chance."""
+    tokens = planted(2).assign(attribution="neither")
+    texts = tokens.drop_duplicates("item")[["system", "condition", "tau", "item"]]
+    texts = texts.assign(cluster=texts["item"], ended=False)
+    items = items_table(tokens, texts, AdaptationConfig(horizon=12, taus=(3,)))
+    assert not items.adapted.iloc[0]
 
 
 def test_an_interrupted_run_goes_on_with_equal_rows(tmp_path, monkeypatch):
