@@ -12,6 +12,7 @@ from analyses.running.recipe_words import own_alpha
 from analyses.skill_transfer.config import SkillTransferConfig, block_of
 from analyses.skill_transfer.cost import cost_rows
 from analyses.skill_transfer.grid import Measuring, with_estimate
+from analyses.skill_transfer.skill import Answered
 from figures import plot_skill_and_cost
 from lm_merge.evaluation.recovery import recovery
 from lm_merge.evaluation.tasks.scores import TaskScore
@@ -39,15 +40,22 @@ def run(
     measuring = Measuring(config, root, since, quiet)
     if record is not None:
         record.update(models=fingerprints(config.recipe), seeds=(config.seed,))
-    host = measuring.score("host", config.host)
-    donor = measuring.score("donor", config.donor)
-    rows = [{"system": "host"} | accuracy_row(host), {"system": "donor"} | accuracy_row(donor)]
+    host = measuring.answered("host", config.host)
+    donor = measuring.answered("donor", config.donor)
+    rows = [
+        {"system": name} | row
+        for name, parent in (("host", host), ("donor", donor))
+        for row in answer_rows(parent)
+    ]
+    own_cost = cost_rows(measuring.divergences("donor", config.donor))
+    rows += [{"system": "donor"} | row for row in own_cost if row["metric"] == "kl_host"]
     recipes = config.grid()
     for recipe in with_estimate(recipes, len(recipes), quiet=quiet):
         place = {"system": "merge"} | place_of(recipe, own=recipe is recipes[0])
-        score = measuring.score(str(place["name"]), recipe)
-        found = [accuracy_row(score), recovery_row(score, host, donor)]
-        found += cost_rows(measuring.divergences(recipe))
+        name = str(place["name"])
+        own = measuring.answered(name, recipe)
+        found = [*answer_rows(own), recovery_row(own.score, host.score, donor.score)]
+        found += cost_rows(measuring.divergences(name, recipe))
         rows += [place | row for row in found]
     return {"skill_transfer": pd.DataFrame(rows).drop(columns="name")}
 
@@ -68,11 +76,14 @@ def place_of(recipe: Recipe, *, own: bool) -> dict[str, object]:
     }
 
 
-def accuracy_row(score: TaskScore) -> dict[str, object]:
-    """Share of right answers with Wilson's interval."""
-    n_right = int(score.columns[0].sum())
-    low, high = wilson_interval(n_right, score.n)
-    return {"metric": "accuracy", "value": score.value, "low": low, "high": high, "n": score.n}
+def answer_rows(answers: Answered) -> list[dict[str, object]]:
+    """Shares of right answers and of those that were cut off, with Wilson's intervals."""
+    n, n_right = answers.score.n, int(answers.score.columns[0].sum())
+    rows = []
+    for metric, count in (("accuracy", n_right), ("truncated", answers.n_truncated)):
+        low, high = wilson_interval(count, n)
+        rows.append({"metric": metric, "value": count / n, "low": low, "high": high, "n": n})
+    return rows
 
 
 def recovery_row(merged: TaskScore, host: TaskScore, donor: TaskScore) -> dict[str, object]:
@@ -110,7 +121,8 @@ def findings(tables: Tables, config: SkillTransferConfig) -> list[Finding]:
 
     Keys: system (host, donor, merge), space, operator, layer (null: no single block), alpha (null: no
     single one), own (true: the recipe unchanged), metric, value, low, high (95 %), n. Metrics:
-    accuracy (share of right answers; n: questions), recovery (share of the donor's gain over the host;
+    accuracy (share of right answers; n: questions), truncated (share of answers that reached
+    max_new_tokens without ending), recovery (share of the donor's gain over the host;
     null where the donor is no better), kl_host and kl_donor (nats a token from host and donor along
     the host's own replies; n: tokens), nearer_donor (share of prompts on which the merge is nearer to
     the donor; n: prompts).
@@ -124,7 +136,7 @@ def summary(tables: Tables, config: SkillTransferConfig) -> str:
     parents = table.loc[table.system != "merge"]
     lines = [
         f"{row['system']}: {_share(row, 'value', 'low', 'high')} of {row['n']} questions right"
-        for row in parents.to_dict("records")
+        for row in parents.loc[parents.metric == "accuracy"].to_dict("records")
     ]
     for row in by_merge(table).to_dict("records"):
         where = "" if _missing(row["layer"]) else f" at block {int(row['layer'])}"
@@ -137,8 +149,23 @@ def summary(tables: Tables, config: SkillTransferConfig) -> str:
             f"{row['kl_donor']:.2f}; nearer to the donor on {row['nearer_donor']:.0%} of "
             f"{int(row['nearer_donor_n'])} prompts"
         )
+    lines += [
+        f"the donor itself: {_share(row, 'value', 'low', 'high')} nats a token from the host"
+        for row in parents.to_dict("records")
+        if row["metric"] == "kl_host"
+    ]
+    lines += [_cut_off(row) for row in parents.to_dict("records") if row["metric"] == "truncated"]
     undefined = table.reason.dropna().unique() if "reason" in table else []
-    return "\n".join([*lines, *(f"recovery: {reason}" for reason in undefined)])
+    return "\n".join(filter(None, [*lines, *(f"recovery: {reason}" for reason in undefined)]))
+
+
+def _cut_off(row: dict) -> str:
+    if row["value"] == 0:
+        return ""
+    return (
+        f"{row['value']:.0%} of the {row['system']}'s answers were cut off by max_new_tokens: its "
+        "accuracy, and with it recovery, is that of answers of this length"
+    )
 
 
 def _share(row: dict, value: str, low: str, high: str) -> str:

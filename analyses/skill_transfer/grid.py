@@ -13,13 +13,11 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from analyses.running.command_line import finished_tables
-from analyses.running.inputs import fingerprints
 from analyses.running.text_choice import lines_of, questions_in_turn
 from analyses.skill_transfer.config import SkillTransferConfig
 from analyses.skill_transfer.cost import HostReplies, with_reply
-from analyses.skill_transfer.skill import questions_of, replies_of, score_of
+from analyses.skill_transfer.skill import Answered, answered, inputs_of, questions_of, replies_of
 from lm_merge.evaluation.marking import KeyedQuestion
-from lm_merge.evaluation.tasks.scores import TaskScore
 from lm_merge.models import HookedLM
 from lm_merge.recipes import ModelSource, Recipe
 from lm_merge.runs.record import start_run
@@ -27,14 +25,15 @@ from lm_merge.spaces import Composed
 from lm_merge.spaces.compose import SourceLoader, compose
 
 ItemT = TypeVar("ItemT")
+DIVERGENCES = "skill_transfer_divergences"  # name of their runs
 
 
 class DivergenceConfig(BaseModel):
-    """What decides the divergences of one merge along the host's replies."""
+    """What decides the divergences of a merge, or of the donor, along the host's replies."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    recipe: Recipe
+    system: ModelSource | Recipe
     inputs: dict[str, str | None] = Field(description="fingerprints of the models")
     pairs: tuple[tuple[str, str], ...] = Field(description="prompts with the host's replies")
     device: str | None = None
@@ -88,7 +87,7 @@ class Measuring:
         pairs = with_reply(prompts, table.reply.tolist())
         return HostReplies(lambda: self.parents, pairs)
 
-    def score(self, name: str, system: ModelSource | Recipe) -> TaskScore:
+    def answered(self, name: str, system: ModelSource | Recipe) -> Answered:
         """What a model or a merge scores on the questions."""
         table = replies_of(
             self.config,
@@ -101,26 +100,25 @@ class Measuring:
             max_new_tokens=self.config.max_new_tokens,
             quiet=self.quiet,
         )
-        return score_of(name, table, self.questions)
+        return answered(name, table, self.questions)
 
-    def divergences(self, recipe: Recipe) -> pd.DataFrame:
-        """`HostReplies.divergences` of a merge."""
+    def divergences(self, name: str, system: ModelSource | Recipe) -> pd.DataFrame:
+        """`HostReplies.divergences` of a merge, or of the donor."""
         config, replies = self.config, self.host_replies
         cell = DivergenceConfig(
-            recipe=recipe,
-            inputs=fingerprints(recipe),
+            system=system,
+            inputs=inputs_of(system),
             pairs=replies.pairs,
             device=config.device,
             dtype=config.dtype,
         )
-        name = "skill_transfer_divergences"
         if self.root is None:
-            return replies.divergences(self._system("", recipe))
-        found = finished_tables(self.root, name, cell, since=self.since)
+            return replies.divergences(self._system(name, system))
+        found = finished_tables(self.root, DIVERGENCES, cell, since=self.since)
         if found is not None:
             return found[1]["divergences"]
-        with start_run(name, cell, root=self.root) as record:
-            table = replies.divergences(self._system("", recipe))
+        with start_run(DIVERGENCES, cell, root=self.root) as record:
+            table = replies.divergences(self._system(name, system))
             record.update(models=cell.inputs)
             record.save_table("divergences", table)
         return table

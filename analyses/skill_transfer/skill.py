@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -19,6 +20,19 @@ from lm_merge.evaluation.tasks.metrics import METRICS
 from lm_merge.evaluation.tasks.scores import TaskScore
 from lm_merge.recipes import ModelSource, Recipe
 from lm_merge.spaces import Composed
+
+
+def inputs_of(system: ModelSource | Recipe) -> dict[str, str | None]:
+    """Fingerprints of the models that a system is made of."""
+    return fingerprints(system) if isinstance(system, Recipe) else fingerprints_of([system])
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What a system scored, and how many of its answers reached the limit on tokens without ending."""
+
+    score: TaskScore
+    n_truncated: int
 
 
 def questions_of(config: SkillTransferConfig) -> list[KeyedQuestion]:
@@ -44,10 +58,9 @@ def replies_of(
     quiet: bool,
 ) -> pd.DataFrame:
     """Greedy replies of a system, as in `answers_of`: a run of their own, found again."""
-    of_recipe = isinstance(system, Recipe)
     cell = AnswersConfig(
         system=system,
-        inputs=fingerprints(system) if of_recipe else fingerprints_of([system]),
+        inputs=inputs_of(system),
         prompts_digest=hashlib.sha256(json.dumps(prompts).encode()).hexdigest(),
         n_prompts=len(prompts),
         seed=None,
@@ -61,7 +74,7 @@ def replies_of(
     return answers_of(cell, prompts, load_system, root=root, what=what, since=since, quiet=quiet)
 
 
-def score_of(name: str, answers: pd.DataFrame, questions: list[KeyedQuestion]) -> TaskScore:
+def answered(name: str, answers: pd.DataFrame, questions: list[KeyedQuestion]) -> Answered:
     """Accuracy of answers, question by question. Raises ValueError for questions without a key."""
     with Marker() as marker:
         marks = [
@@ -72,4 +85,5 @@ def score_of(name: str, answers: pd.DataFrame, questions: list[KeyedQuestion]) -
     if np.isnan(right).any():
         prompt = questions[int(np.isnan(right).argmax())].prompt
         raise ValueError(f"questions: {prompt[:80]!r} has no answer to check; leave it out")
-    return TaskScore("skill", name, METRICS["accuracy"], (right,), {})
+    score = TaskScore("skill", name, METRICS["accuracy"], (right,), {})
+    return Answered(score, int(answers.truncated.sum()))

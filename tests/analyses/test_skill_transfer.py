@@ -44,6 +44,7 @@ def test_the_donor_alone_and_the_host_alone_are_the_ends_of_the_scale(table):
         assert value(table, f"kl_{parent}", alpha=alpha) == pytest.approx(0, abs=1e-5)
         assert value(table, f"kl_{other}", alpha=alpha) > 0.1
         assert value(table, "nearer_donor", alpha=alpha) == alpha
+    assert value(table, "kl_host", "donor") == pytest.approx(value(table, "kl_host", alpha=1.0))
 
 
 def test_what_was_measured_is_found_again_without_a_model(table, runs, monkeypatch):
@@ -60,11 +61,15 @@ def test_findings_and_summary_name_the_merge_and_why_a_recovery_is_undefined(tab
     tables = {"skill_transfer": table}
     rows = skill_transfer.findings(tables, CONFIG)
     assert {row["metric"] for row in rows if row["system"] == "merge"} == {
-        *("accuracy", "recovery", "kl_host", "kl_donor", "nearer_donor"),
+        *("accuracy", "truncated", "recovery", "kl_host", "kl_donor", "nearer_donor"),
     }
     text = skill_transfer.summary(tables, CONFIG)
     assert "logits soft, alpha 1: right" in text
     assert "of 6 questions right" in text
+    assert "cut off" not in text
+    cut = table.assign(value=table.value.mask((table.metric == "truncated"), 0.5))
+    text = skill_transfer.summary({"skill_transfer": cut}, CONFIG)
+    assert "50% of the host's answers were cut off by max_new_tokens" in text
 
 
 def test_a_prompt_counts_as_one_cluster_and_is_nearer_to_one_parent():
