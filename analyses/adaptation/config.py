@@ -126,6 +126,9 @@ class AdaptationConfig(Placement):
                 raise ValueError(f"{name}={template!r} has no {{context}} in it")
         return self
 
+    def __hash__(self) -> int:  # systems are a dict, which has no hash of its own
+        return hash(self.model_dump_json(exclude={"inputs"}))
+
     @property
     def items_file(self) -> Path | None:
         """The file that items are read from."""
