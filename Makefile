@@ -18,7 +18,7 @@ ON_TOP = import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.
 PURELIB = import sysconfig; print(sysconfig.get_path("purelib"))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-lowest test-tl3 check fix coverage paper real notebooks bench docs clean
+.PHONY: help setup demo test test-lowest test-tl3 check fix coverage paper real languages notebooks bench docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -56,6 +56,10 @@ paper: $(STAMP) ## all experiments of the paper in one folder; another pair: REC
 real: $(STAMP) ## a real 135M pair and its adapters: DATA=FOLDER ADAPTERS=FOLDER, MODEL=FOLDER instead of the hub's; ARGS='--n_questions 50'
 	$(BIN)/python -m analyses.real $(if $(MODEL),--model $(MODEL)) $(if $(DATA),--data $(DATA)) \
 		$(if $(ADAPTERS),--adapters $(ADAPTERS)) $(ARGS)
+
+languages: $(STAMP) ## which languages' models to merge: a study of 22; DATA=FOLDER with MASSIVE and URIEL
+	@test -n "$(DATA)" || { echo "give DATA=FOLDER, with massive11_utt.parquet and what docs/languages.md names"; exit 2; }
+	$(BIN)/python -m analyses.languages --data $(DATA) --export figures/languages $(ARGS)
 
 notebooks: $(STAMP) ## run every notebook from top to bottom
 	$(BIN)/python -m pytest -o filterwarnings=default --nbmake notebooks

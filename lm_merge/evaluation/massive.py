@@ -7,12 +7,15 @@ partitions are by id, so that no utterance of one locale's training is in anothe
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 UTTERANCES, LABELS = "massive11_utt.parquet", "massive11_labels.csv"
 PARTITIONS = ("train", "dev", "test")
+SEED = 0  # of the order in which `drawn` takes texts
 
 
 @dataclass(frozen=True)
@@ -27,13 +30,17 @@ class LabelledTexts:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def part(self, first: int, last: int | None) -> "LabelledTexts":
-        """Those from a place on, up to (without) another."""
+    def drawn(self, first: int = 0, last: int | None = None) -> "LabelledTexts":
+        """Texts `first` to (without) `last` of a fixed random order, the same one for every locale.
+
+        Ids go by scenario: the first ids of a partition have other intents than the last ones.
+        """
+        order = np.random.default_rng(SEED).permutation(len(self))[first:last]
         return LabelledTexts(
             self.locale,
-            self.ids[first:last],
-            self.texts[first:last],
-            self.labels[first:last],
+            tuple(self.ids[place] for place in order),
+            tuple(self.texts[place] for place in order),
+            tuple(self.labels[place] for place in order),
         )
 
 
@@ -52,21 +59,32 @@ def read_massive(
     path = Path(folder) / UTTERANCES
     if not path.is_file():
         raise OSError(f"data {str(path)!r} is no file; give a folder with {UTTERANCES}")
-    table = pd.read_parquet(path, filters=[("locale", "in", list(locales))])
-    table = table.assign(id=table.id.astype(int), locale=table.locale.astype(str))
-    unknown = sorted(set(locales) - set(table.locale))
+    by_locale = _utterances(path, path.stat().st_mtime_ns)
+    unknown = sorted(set(locales) - set(by_locale))
     if unknown:
         raise ValueError(f"locales {', '.join(unknown)} are not in {path}")
-    table = pd.DataFrame(table[table.id.isin(labels.index)]).sort_values("id")
+    labels = labels.sort_index()
+    ids = tuple(map(int, labels.index))
     found = {}
     for locale in locales:
-        own = table[table.locale == locale]
-        if own.id.tolist() != labels.sort_index().index.tolist():
-            raise ValueError(f"{path}: ids of {locale} are not those of {LABELS}")
-        ids = tuple(own.id.tolist())
-        found[locale] = LabelledTexts(
-            locale, ids, tuple(own.utt.astype(str)), tuple(labels.loc[list(ids)])
-        )
+        own = by_locale[locale]
+        if not labels.index.isin(own.index).all():
+            raise ValueError(f"{path}: {locale} lacks ids that {LABELS} lists")
+        texts = tuple(own.loc[labels.index].tolist())
+        found[locale] = LabelledTexts(locale, ids, texts, tuple(labels.tolist()))
+    return found
+
+
+@lru_cache(maxsize=1)
+def _utterances(path: Path, changed: int) -> dict[str, pd.Series]:
+    """Locale -> utterances by id. changed: when the file was written, which makes it another one."""
+    table = pd.read_parquet(path)
+    table = table.assign(id=table.id.astype(int))
+    found = {}
+    for locale, own in table.groupby("locale", sort=False, observed=True):
+        if own.id.duplicated().any():
+            raise ValueError(f"{path}: {locale} has an id twice")
+        found[str(locale)] = own.set_index("id").utt.astype(object)
     return found
 
 

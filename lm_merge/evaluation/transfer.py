@@ -41,17 +41,17 @@ def accuracy_row(right: Bool[ndarray, " n"]) -> dict[str, float | int]:
     return {"accuracy_frac": float(right.mean()), "low": low, "high": high, "n": len(right)}
 
 
-def by_system(table: pd.DataFrame) -> pd.DataFrame:
+def by_system(table: pd.DataFrame, *, partial: bool = False) -> pd.DataFrame:
     """accuracy_frac, one row a target and one column a system, of columns system, target, accuracy_frac.
 
     Several rows of one system and target (seeds) count as their mean. Raises ValueError for a system
-    that lacks a target which others have.
+    that lacks a target which others have, unless `partial`: then it is NaN there.
     """
     wide = table.pivot_table(
         index="target", columns="system", values="accuracy_frac", aggfunc="mean", sort=False
     )
     holes = wide.isna().to_numpy()
-    if holes.any():
+    if not partial and holes.any():
         number = int(holes.any(axis=0).argmax())
         system = str(wide.columns[number])
         missing = ", ".join(map(str, wide.index[holes[:, number]]))
@@ -61,19 +61,21 @@ def by_system(table: pd.DataFrame) -> pd.DataFrame:
     return wide
 
 
-def contrasts(table: pd.DataFrame, reference: str) -> pd.DataFrame:
+def contrasts(table: pd.DataFrame, reference: str, *, partial: bool = False) -> pd.DataFrame:
     """Every system against a reference over targets, which are the units.
+
+    partial: systems may lack targets; each is then compared on those that both have.
 
     Columns: system, reference, mean_gain with low and high (BCa over targets; accuracy as a share), wins
     (targets with a gain above 0), losses, win_rate (ties count half) with win_low and win_high (Wilson),
     p_wilcoxon, p_holm (over all contrasts), n_targets.
     """
-    wide = by_system(table)
+    wide = by_system(table, partial=partial)
     if reference not in wide:
         raise ValueError(f"reference={reference!r} is unknown; choose from {', '.join(wide)}")
     rows = []
     for system in wide.columns.drop(reference):
-        gains = (wide[system] - wide[reference]).to_numpy()
+        gains = (wide[system] - wide[reference]).dropna().to_numpy()
         gains = np.where(np.abs(gains) < 1e-12, 0.0, gains)
         found = paired_difference(gains)
         wins, losses, n = int((gains > 0).sum()), int((gains < 0).sum()), len(gains)

@@ -1,6 +1,6 @@
 """Classifiers of texts: loaded by folder or hub name, with their labels, logits and embeddings."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 from lm_merge.models.checkpoint_files import CONFIG, check_files
 from lm_merge.models.completeness import check_complete
 from lm_merge.models.loading import torch_dtype
+from lm_merge.models.text_batches import Batch, by_batch, mean_of_states
 from lm_merge.models.tokenizer_files import VOCABULARY_FILES
 from lm_merge.zoo.ngram_classifier import register
-
-Batch = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Classifier:
         max_length: tokens after which texts are cut. Raises ValueError for a text that is longer than
         the model takes, unless it is cut, and for logits that are not finite.
         """
-        found = self._by_batch(texts, batch_size, max_length, self._logits)
+        found = self._each(lambda batch: self.model(**batch).logits, texts, batch_size, max_length)
         if not found.isfinite().all():
             raise ValueError(f"classifier {self.name!r} gives logits that are not finite")
         return found
@@ -52,60 +51,31 @@ class Classifier:
         self, texts: Sequence[str], *, batch_size: int = 64, max_length: int | None = None
     ) -> Float[Tensor, "texts d_model"]:
         """Mean of the encoder's last states over the tokens of each text, padding left out."""
-        return self._by_batch(texts, batch_size, max_length, self._embeddings)
+        encoder = getattr(self.model, self.model.base_model_prefix)
+        return self._each(
+            lambda batch: mean_of_states(encoder, batch), texts, batch_size, max_length
+        )
 
     def predict(self, texts: Sequence[str], **options: Any) -> list[str]:
         """The most probable label of each text."""
         return [self.labels[place] for place in self.logits(texts, **options).argmax(-1).tolist()]
 
-    def _logits(self, batch: Batch) -> Tensor:
-        return self.model(**batch).logits
-
-    def _embeddings(self, batch: Batch) -> Tensor:
-        encoder = getattr(self.model, self.model.base_model_prefix)
-        mask = batch.get("attention_mask")
-        if mask is None:
-            return encoder(**batch)  # one vector a text already
-        states = encoder(**batch).last_hidden_state.float()
-        kept = mask.unsqueeze(-1)
-        return (states * kept).sum(dim=1) / kept.sum(dim=1)
-
-    def _by_batch(
-        self, texts: Sequence[str], batch_size: int, max_length: int | None, function: Any
+    def _each(
+        self,
+        function: Callable[[Batch], Tensor],
+        texts: Sequence[str],
+        batch_size: int,
+        max_length: int | None,
     ) -> Tensor:
-        if not texts:
-            raise ValueError("texts: there is none; give at least one")
-        with torch.inference_mode():
-            if self.tokenizer is None:
-                return function(self.model.encode_texts(tuple(texts))).float().cpu()
-            encoded = self._encoded(texts, max_length)
-            order = sorted(range(len(texts)), key=lambda place: len(encoded[place]))
-            rows: list[Tensor] = [torch.empty(0)] * len(texts)
-            for start in range(0, len(order), batch_size):
-                places = order[start : start + batch_size]
-                padded = self.tokenizer.pad(
-                    {"input_ids": [encoded[place] for place in places]}, return_tensors="pt"
-                )
-                batch = {key: value.to(self.model.device) for key, value in padded.items()}
-                for place, row in zip(places, function(batch).float().cpu(), strict=True):
-                    rows[place] = row
-        return torch.stack(rows)
-
-    def _encoded(self, texts: Sequence[str], max_length: int | None) -> list[list[int]]:
-        assert self.tokenizer is not None
-        cut: dict[str, Any] = {} if max_length is None else {"truncation": True}
-        encoded: Any = self.tokenizer(
-            list(texts), max_length=max_length, return_attention_mask=False, **cut
+        return by_batch(
+            function,
+            self.model,
+            self.tokenizer,
+            texts,
+            batch_size=batch_size,
+            max_length=max_length,
+            name=self.name,
         )
-        ids = encoded["input_ids"]
-        most = min(self.tokenizer.model_max_length, _positions(self.model.config))
-        longest = max(range(len(ids)), key=lambda place: len(ids[place]))
-        if len(ids[longest]) > most:
-            raise ValueError(
-                f"text {longest} has {len(ids[longest])} tokens and classifier {self.name!r} takes "
-                f"{most}; give max_length={most} to cut longer texts"
-            )
-        return ids
 
 
 def load_classifier(
@@ -162,12 +132,3 @@ def wrap_classifier(model: Any, tokenizer: PreTrainedTokenizerBase | None, name:
         twice = sorted({label for label in labels if labels.count(label) > 1})
         raise ValueError(f"classifier {name!r}: label {twice[0]!r} is there twice in id2label")
     return Classifier(model.eval(), tokenizer, name, labels)
-
-
-def _positions(config: Any) -> int:
-    """Tokens that a model has positions for; RoBERTa's begin after its padding id."""
-    most = getattr(config, "max_position_embeddings", None)
-    if not isinstance(most, int):
-        return 10**9
-    offset = config.pad_token_id + 1 if "roberta" in config.model_type else 0
-    return most - offset

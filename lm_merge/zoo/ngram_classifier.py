@@ -35,7 +35,7 @@ class NgramConfig(PreTrainedConfig):
     model_type = "lm_merge_ngram"
 
     def __init__(
-        self, vocab_size: int = 65_536, width: int = 96, hidden: int = 192, **others: Any
+        self, vocab_size: int = 65_536, width: int = 64, hidden: int = 128, **others: Any
     ) -> None:
         sizes = {"vocab_size": vocab_size, "width": width, "hidden": hidden}
         super().__init__(**{"pad_token_id": PAD, "num_hidden_layers": 0, **others, **sizes})

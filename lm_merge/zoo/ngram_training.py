@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from lm_merge.zoo.ngram_classifier import (
@@ -15,36 +14,9 @@ from lm_merge.zoo.ngram_classifier import (
     NgramModel,
     ngram_ids,
 )
+from lm_merge.zoo.ngram_settings import PretrainingSettings, TuningSettings
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # Adam's
-
-
-class PretrainingSettings(BaseModel):
-    """Settings of the contrastive training of the encoder."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    vocab_size: int = Field(default=65_536, ge=2, description="hashed n-grams, padding among them")
-    width: int = Field(default=96, ge=1, description="of an n-gram's vector")
-    hidden: int = Field(default=192, ge=1, description="width of the hidden layer")
-    steps: int = Field(default=1_500, ge=1, description="batches of pairs of translations")
-    batch: int = Field(default=256, ge=2, description="pairs a step")
-    learning_rate: float = Field(default=3e-3, gt=0, description="Adam's, falling to 0 in a line")
-    vector_rate: float = Field(default=1e-2, gt=0, description="that of the n-grams' vectors")
-    temperature: float = Field(default=0.05, gt=0, description="of the softmax over the batch")
-    seed: int = Field(default=0, description="of weights and batches")
-
-
-class TuningSettings(BaseModel):
-    """Settings of the fine-tuning of one classifier."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    epochs: int = Field(default=6, ge=1, description="passes over the texts")
-    batch: int = Field(default=64, ge=1, description="texts a step")
-    learning_rate: float = Field(default=2e-3, gt=0, description="Adam's, falling to 0 in a line")
-    vector_rate: float = Field(default=1e-2, gt=0, description="that of the n-grams' vectors")
-    seed: int = Field(default=0, description="of the head and of the order")
 
 
 def pretrain(texts: Mapping[str, Sequence[str]], settings: PretrainingSettings) -> NgramModel:

@@ -101,7 +101,7 @@ def test_logits_do_not_depend_on_the_batch(folders):
 def test_a_text_that_is_too_long_is_refused_and_can_be_cut(folders):
     model = lm.load_classifier(folders[0][0])
     long = "me " * 30
-    with pytest.raises(ValueError, match="text 1 has 30 tokens and classifier 'source0' takes 18"):
+    with pytest.raises(ValueError, match="text 1 has 30 tokens and model 'source0' takes 18"):
         model.logits(["play", long])
     assert model.logits(["play", long], max_length=18).shape == (2, 3)
 

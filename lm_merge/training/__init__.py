@@ -1,0 +1,1 @@
+"""Training models that are then merged: fine-tuning of classifiers, memory and disk."""
