@@ -16,6 +16,7 @@ ANALYSES = {
     "layerwise": "analyses.layerwise",
     "report": "analyses.report",
     "results_summary": "analyses.results_summary",
+    "rounds": "analyses.rounds",
     "similarity": "analyses.similarity",
     "similarity_merging": "analyses.similarity_merging",
     "skill_transfer": "analyses.skill_transfer",

@@ -14,6 +14,7 @@ from figures.decomposition_importances import plot_decomposition_importances
 from figures.decomposition_mean_importance import plot_mean_importance
 from figures.decomposition_metrics import plot_decomposition_metrics
 from figures.export import save_figure
+from figures.gains_by_target import plot_gains_by_target
 from figures.gap_and_bound import plot_gap_and_bound
 from figures.gate_by_token import plot_gate_by_token
 from figures.judge_agreement import plot_judge_agreement
@@ -31,12 +32,16 @@ from figures.recovery_sensitivity import plot_recovery_sensitivity
 from figures.recovery_trials import plot_best_by_trial, plot_recoveries_by_trial
 from figures.residual_paths import plot_residual_paths
 from figures.residual_paths_3d import plot_residual_paths_3d
+from figures.rounds_curves import plot_rounds_curves
 from figures.signal_ranks import plot_signal_ranks
+from figures.similarity_against_transfer import plot_similarity_against_transfer
 from figures.similarity_by_layer import plot_similarity_by_layer
 from figures.skill_and_cost import plot_skill_and_cost
 from figures.template import TEMPLATE
 from figures.tightness import plot_tightness
 from figures.token_probabilities import plot_token_probabilities
+from figures.transfer_heatmap import plot_transfer_heatmap
+from figures.weights_by_source import plot_weights_by_source
 from figures.win_rates import plot_win_rates
 
 __all__ = [
@@ -78,6 +83,11 @@ __all__ = [
     "plot_tightness",
     "plot_token_probabilities",
     "plot_win_rates",
+    "plot_gains_by_target",
+    "plot_rounds_curves",
+    "plot_similarity_against_transfer",
+    "plot_transfer_heatmap",
+    "plot_weights_by_source",
     "render_page",
     "save_figure",
     "use_in_notebooks",

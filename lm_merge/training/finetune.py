@@ -23,8 +23,10 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from lm_merge.evaluation.massive import LabelledTexts
 from lm_merge.models.completeness import check_complete
+from lm_merge.models.tokenizer_files import VOCABULARY_FILES
 from lm_merge.training.memory import check_free_disk, with_smaller_batches
 from lm_merge.training.settings import FinetuneSettings
+from lm_merge.zoo.ngram_classifier import register
 
 HEADS = ("classifier.", "score.")  # tensors that a base lacks: they begin at random
 STATES = 4  # weights, gradients' running means (two) and the output, each as large as the weights
@@ -52,13 +54,15 @@ def fine_tune(
         raise FileExistsError(f"out={str(out)!r} is there already; remove it, or pass another name")
     work = out.with_name(f".{out.name}-work")
     set_seed(settings.seed)
-    model, tokenizer = _with_new_head(base, labels)
+    model, tokenizer = with_new_head(base, labels)
+    if tokenizer is None:
+        raise ValueError(f"base={base!r} has no tokenizer files; give a base with its tokenizer")
     n_values = sum(parameter.numel() for parameter in model.parameters())
     check_free_disk(out, 2 * STATES * MASTER_BYTES * n_values, "fine-tuning")  # two checkpoints
 
     def attempt(batch: int, accumulation: int) -> list[dict[str, Any]]:
         set_seed(settings.seed)
-        fresh, _ = _with_new_head(base, labels)  # after a failed attempt nothing is half trained
+        fresh, _ = with_new_head(base, labels)  # after a failed attempt nothing is half trained
         trainer = Trainer(
             model=fresh,
             args=_arguments(settings, work, batch, accumulation, device),
@@ -81,7 +85,14 @@ def fine_tune(
     return out, history, notes
 
 
-def _with_new_head(base: str, labels: Sequence[str]) -> tuple[Any, PreTrainedTokenizerBase]:
+def with_new_head(base: str, labels: Sequence[str]) -> tuple[Any, PreTrainedTokenizerBase | None]:
+    """A classifier of the labels that starts from a base, with a random head; and its tokenizer.
+
+    The tokenizer is None where the base is a folder without one.
+
+    Raises ValueError where the base lacks more than a head.
+    """
+    register()
     reader: Any = AutoModelForSequenceClassification
     model, account = reader.from_pretrained(
         base,
@@ -93,7 +104,9 @@ def _with_new_head(base: str, labels: Sequence[str]) -> tuple[Any, PreTrainedTok
     check_complete(
         {**account, "missing_keys": missing, "unexpected_keys": []}, base, type(model).__name__
     )
-    return model, AutoTokenizer.from_pretrained(base)
+    folder = Path(base)
+    has_words = any((folder / name).is_file() for name in VOCABULARY_FILES)
+    return model, AutoTokenizer.from_pretrained(base) if has_words or not folder.is_dir() else None
 
 
 def _arguments(

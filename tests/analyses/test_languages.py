@@ -11,6 +11,8 @@ from safetensors import safe_open
 from analyses.languages import analysis, target
 from analyses.languages.config import LanguagesConfig
 from analyses.languages.tables import singles
+from analyses.rounds import analysis as rounds
+from analyses.rounds.config import RoundsConfig
 from analyses.running.cells import CellsFailed
 from analyses.similarity_merging import analysis as merging
 from analyses.similarity_merging.config import SimilarityMergingConfig
@@ -263,3 +265,31 @@ def test_sources_of_a_target_in_the_study(data):
     assert chosen["top5_uniform", None].weights == (0.5, 0.5)
     assert chosen["top5_without_first", None].names == ("de-DE",)
     assert chosen["all_but_target", None].names == ("de-DE", "et-EE", "nl-NL")
+
+
+def test_rounds_by_command(finished, data, tmp_path):
+    root, _ = finished
+    base = str(next(root.glob("*-languages_encoder-*")) / "model")
+    config = RoundsConfig(
+        target="nl-NL",
+        data=data,
+        base=base,
+        similarity=data / "uriel_syntax_knn_cos_52.csv",
+        n_sources=2,
+        max_epochs=2,
+        merge_every=1,
+        margin=1.0,
+        learning_rate=1e-2,
+        states=tmp_path / "states",
+        mirror=tmp_path / "mirror",
+    )
+    with start_run("rounds", config, root=tmp_path) as record:
+        tables = rounds.run(config, record)
+    assert tables["monitor"].groupby("locale").epoch.max().to_dict() == {"de-DE": 2, "fi-FI": 2}
+    assert tables["monitor"].seconds.notna().all()
+    assert tables["merges"].accepted.tolist() == [True, True]
+    test = tables["accuracy"].query("partition == 'test'").set_index("system").accuracy_frac
+    assert test["rounds"] == test["source de-DE"]  # all of the merge was given back
+    assert [row["system"] for row in rounds.findings(tables, config)][0] == "rounds"
+    assert rounds.draw(tables, config)[0][1].layout.title.text
+    assert {path.name for path in (tmp_path / "mirror").iterdir()} == {"de-DE", "fi-FI"}

@@ -1,0 +1,163 @@
+"""What `python -m analyses.rounds` does, draws and reports."""
+
+import resource
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from analyses.rounds.config import RoundsConfig
+from analyses.running.command_line import Figure, Tables
+from analyses.running.findings import Finding
+from figures.rounds_curves import plot_rounds_curves
+from lm_merge.coefficients.selection import Selection
+from lm_merge.evaluation.massive import LabelledTexts, intent_names, read_massive
+from lm_merge.evaluation.selected_sources import combined
+from lm_merge.evaluation.transfer import accuracy_row, right_answers
+from lm_merge.models.classifier import load_classifier
+from lm_merge.runs.identity import config_hash
+from lm_merge.runs.record import Run
+from lm_merge.training.finetune import with_new_head
+from lm_merge.training.memory import check_free_disk
+from lm_merge.training.rounds import Rounds
+from lm_merge.training.rounds_settings import RoundsSettings
+from lm_merge.training.state import mirror
+
+COPIES = 3  # of a state: the weights and two moments
+
+
+def run(config: RoundsConfig, record: Run, *, quiet: bool = True) -> Tables:
+    """Train and merge in rounds, then measure the merge of the last models on the target."""
+    selection = config.selection()
+    texts = {
+        name: read_massive(config.data, (*selection.names, config.target), name)
+        for name in ("train", "dev", "test")
+    }
+    cut = {
+        name: {locale: one.drawn(0, config.n_examples) for locale, one in by.items()}
+        for name, by in texts.items()
+    }
+    folder = config.states / config_hash(config)
+    start = started(config, folder)
+    note = _Monitor(folder, config.max_epochs * len(selection.names), quiet)
+    rounds = Rounds(
+        start=dict.fromkeys(selection.names, str(start)),
+        train=cut["train"],
+        dev=cut["dev"],
+        selection=selection,
+        settings=RoundsSettings(
+            **{name: getattr(config, name) for name in RoundsSettings.model_fields}
+        ),
+        folder=folder,
+        base=config.base,
+        told=note,
+    )
+    last = rounds.run()
+    if config.mirror is not None:
+        for locale, place in last.items():
+            mirror(place, config.mirror / locale)
+    record.update(device="cpu", models=dict(config.inputs), seeds=(config.seed,))
+    return {
+        "monitor": pd.DataFrame(rounds.monitor).merge(note.table(), how="left"),
+        "merges": pd.DataFrame(rounds.merges, columns=MERGES),
+        "sources": pd.DataFrame(selection.rows()),
+        "accuracy": pd.DataFrame(measured(config, selection, last, cut)),
+    }
+
+
+MERGES = ["epoch", "score", "accepted", "reason", "dev_before", "dev_after"]
+
+
+def started(config: RoundsConfig, folder: Path) -> Path:
+    """The classifier that every source starts from; raises OSError for too little free disk."""
+    place = folder / "start"
+    if place.is_dir():
+        return place
+    torch.manual_seed(config.seed)
+    model, tokenizer = with_new_head(config.base, intent_names(config.data))
+    size = sum(one.numel() * one.element_size() for one in model.parameters())
+    n_states = len(config.selection().names) * (config.keep_states + 2)
+    check_free_disk(folder, size * COPIES * n_states, "training in rounds")
+    draft = folder / ".start-draft"
+    model.save_pretrained(draft)
+    if tokenizer is not None:
+        tokenizer.save_pretrained(draft)
+    draft.rename(place)
+    return place
+
+
+def measured(
+    config: RoundsConfig,
+    selection: Selection,
+    last: dict[str, Path],
+    texts: dict[str, dict[str, LabelledTexts]],
+) -> list[dict[str, object]]:
+    """Accuracy on the target of the last models merged, and of each of them."""
+    models = {locale: str(place) for locale, place in last.items()}
+    merged, _ = combined(selection, models, config.method, base=config.base)
+    found = {"rounds": merged}
+    found |= {f"source {locale}": load_classifier(place) for locale, place in last.items()}
+    return [
+        {
+            "target": config.target,
+            "system": system,
+            "partition": name,
+            **accuracy_row(right_answers(model, texts[name][config.target])),
+        }
+        for system, model in found.items()
+        for name in ("dev", "test")
+    ]
+
+
+class _Monitor:
+    """Seconds, memory and disk of every epoch that runs now; a line each, with the time left."""
+
+    def __init__(self, folder: Path, n_epochs: int, quiet: bool) -> None:
+        self._folder, self._n_epochs, self._quiet = folder, n_epochs, quiet
+        self._rows, self._last, self._seen = list[dict[str, Any]](), time.monotonic(), 0
+
+    def __call__(self, row: dict[str, Any]) -> None:
+        now = time.monotonic()
+        seconds, self._last = now - self._last, now
+        if "locale" in row:
+            self._seen += 1
+            free = shutil.disk_usage(self._folder).free / 1e9
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # kB on Linux
+            own = {"epoch": row["epoch"], "locale": row["locale"], "seconds": seconds}
+            self._rows.append({**own, "peak_memory_gb": peak, "free_disk_gb": free})
+        if not self._quiet:
+            left = (self._n_epochs - self._seen) * sum(one["seconds"] for one in self._rows)
+            left /= max(1, len(self._rows))
+            shown = ", ".join(f"{key} {value}" for key, value in row.items())
+            sys.stderr.write(f"{shown}; about {left:.0f} s left\n")
+
+    def table(self) -> pd.DataFrame:
+        """Columns epoch, locale, seconds, peak_memory_gb, free_disk_gb."""
+        columns = ["epoch", "locale", "seconds", "peak_memory_gb", "free_disk_gb"]
+        return pd.DataFrame(self._rows, columns=columns)
+
+
+def draw(tables: Tables, config: RoundsConfig) -> list[Figure]:
+    """Dev accuracy by epoch, with the merges."""
+    monitor = tables["monitor"]
+    return [("rounds_curves", plot_rounds_curves(monitor, tables["merges"]), monitor)]
+
+
+def findings(tables: Tables, config: RoundsConfig) -> list[Finding]:
+    """Rows of `summary.json`: accuracy on the test texts of the target."""
+    accuracy = tables["accuracy"]
+    test = accuracy[accuracy.partition == "test"].drop(columns="partition")
+    return [{str(key): value for key, value in row.items()} for row in test.to_dict("records")]
+
+
+def summary(tables: Tables, config: RoundsConfig) -> str:
+    """Test accuracy of the merge and of its sources; how many merges were accepted."""
+    accuracy, merges = tables["accuracy"], tables["merges"]
+    test = accuracy[accuracy.partition == "test"]
+    values = ", ".join(f"{row.system} {row.accuracy_frac:.3f}" for row in test.itertuples())
+    accepted = int(merges.accepted.sum()) if len(merges) else 0
+    return f"{config.words}: {accepted} of {len(merges)} merges given back; test accuracy: {values}"

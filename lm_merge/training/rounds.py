@@ -1,0 +1,187 @@
+"""Rounds: several classifiers are trained, merged, and each gets the merge back, again and again.
+
+One model after another is in memory. After every epoch of a model, and after every merge, its state is
+on disk, so that a run that was stopped goes on with the next epoch and ends with the same weights. The
+order of the texts and the random state of an epoch follow from seed, locale and epoch alone.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lm_merge.coefficients.selection import Selection
+from lm_merge.evaluation.massive import LabelledTexts
+from lm_merge.evaluation.selected_sources import VOTES, combined
+from lm_merge.evaluation.transfer import right_answers
+from lm_merge.models.classifier import Classifier, load_classifier
+from lm_merge.training.epochs import train_epoch
+from lm_merge.training.rounds_settings import RoundsSettings
+from lm_merge.training.state import (
+    FACTS,
+    keep_last,
+    read_facts,
+    read_state,
+    write_facts,
+    write_state,
+)
+from lm_merge.training.triggers import Curves, every, merge_score, next_interval, plateau
+
+
+@dataclass
+class Rounds:
+    """Models by locale, their texts, and what has happened so far.
+
+    start: locale -> classifier that its training starts from. folder: where states are kept. monitor:
+    rows of table `monitor`; merges: rows of table `merges`. told: called with each row, for progress.
+    """
+
+    start: Mapping[str, str]
+    train: Mapping[str, LabelledTexts]
+    dev: Mapping[str, LabelledTexts]
+    selection: Selection
+    settings: RoundsSettings
+    folder: Path
+    base: str | None = None
+    told: Callable[[dict[str, Any]], None] = lambda row: None
+    monitor: list[dict[str, Any]] = field(default_factory=list)
+    merges: list[dict[str, Any]] = field(default_factory=list)
+    curves: dict[str, Curves] = field(default_factory=dict)
+
+    def run(self) -> dict[str, Path]:
+        """All epochs and merges; locale -> folder of its last state."""
+        settings, interval, since = self.settings, self.settings.merge_every, 0
+        if settings.method in VOTES:
+            raise ValueError(
+                f"method={settings.method!r} is a vote; rounds need a merge of weights"
+            )
+        for epoch in range(1, settings.max_epochs + 1):
+            for locale in self.selection.names:
+                self._epoch(locale, epoch)
+            since += 1
+            own = [self.curves[locale] for locale in self.selection.names]
+            score = merge_score(own, settings.convergence_threshold)
+            wanted = since >= interval if settings.adaptive else every(epoch, interval)
+            if settings.adaptive:
+                wanted |= score > 0.5
+            if settings.performance_merge_trigger:
+                wanted |= plateau(own, settings.convergence_threshold)
+            if wanted:
+                self._merge(epoch, score)
+                interval = next_interval(interval, score) if settings.adaptive else interval
+                since = 0
+        return {locale: self._place(locale, settings.max_epochs) for locale in self.start}
+
+    def _place(self, locale: str, epoch: int) -> Path:
+        """The state after an epoch, the merged one where there was a merge."""
+        merged = self._merged_place(locale, epoch)
+        return merged if merged.is_dir() else self._own_place(locale, epoch)
+
+    def _own_place(self, locale: str, epoch: int) -> Path:
+        return self.folder / locale / f"epoch-{epoch:04d}"
+
+    def _merged_place(self, locale: str, epoch: int) -> Path:
+        return self.folder / locale / f"epoch-{epoch:04d}-merged"
+
+    def _epoch(self, locale: str, epoch: int) -> None:
+        """Train one epoch, or read its state; either way it is in the monitor and in the curves."""
+        place, before = self._own_place(locale, epoch), self.curves.get(locale, Curves((), ()))
+        if not place.is_dir():
+            model, moments, step = self._at(locale, epoch - 1)
+            losses, rate = train_epoch(
+                model, self.train[locale], moments, step, locale, epoch, self.settings
+            )
+            right = right_answers(model, self.dev[locale])
+            row = {"epoch": epoch, "locale": locale, "loss": float(np.mean(losses))}
+            row |= {"dev_accuracy": float(right.mean()), "learning_rate": rate}
+            facts = {"step": step + len(losses), "losses": losses, "row": row}
+            write_state(model.model, moments, facts, place)
+            if model.tokenizer is not None:
+                model.tokenizer.save_pretrained(place)
+        facts = read_facts(place / FACTS)
+        self.monitor.append(facts["row"])
+        self.told(facts["row"])
+        accuracies = (*before.dev_accuracies, facts["row"]["dev_accuracy"])
+        self.curves[locale] = Curves((*before.losses, *facts["losses"]), accuracies)
+
+    def _at(self, locale: str, epoch: int) -> tuple[Classifier, dict[str, Tensor], int]:
+        """Model, moments and steps done after an epoch; epoch 0 is the start."""
+        if epoch == 0:
+            return load_classifier(self.start[locale]), {}, 0
+        place = self._place(locale, epoch)
+        moments, facts = read_state(place)
+        return load_classifier(place), moments, int(facts["step"])
+
+    def _merge(self, epoch: int, score: float) -> None:
+        """Merge all models, check the merge, and give it back; or go on unmerged and say why."""
+        names, done = self.selection.names, self.folder / f"merge-{epoch:04d}.json"
+        if done.is_file():
+            self.merges.append(read_facts(done))
+            return
+        row = self._merged_and_checked(epoch, score)
+        write_facts(row, done)  # last: a crash before it makes the same merge again
+        self.merges.append(row)
+        self.told(row)
+        for locale in names:
+            keep_last(sorted((self.folder / locale).glob("epoch-*")), self.settings.keep_states)
+
+    def _merged_and_checked(self, epoch: int, score: float) -> dict[str, Any]:
+        """The row of a merge, which was given back where it passed the checks."""
+        names = self.selection.names
+        models = {locale: str(self._own_place(locale, epoch)) for locale in names}
+        row: dict[str, Any] = {"epoch": epoch, "score": score, "accepted": False, "reason": ""}
+        before = [self.curves[locale].dev_accuracies[-1] for locale in names]
+        row["dev_before"] = float(np.mean(before))
+        try:
+            merged, _ = combined(self.selection, models, self.settings.method, base=self.base)
+            after = [float(right_answers(merged, self.dev[locale]).mean()) for locale in names]
+        except ValueError as error:  # not finite, other shapes: the round goes on unmerged
+            return {**row, "dev_after": float("nan"), "reason": str(error)}
+        row["dev_after"] = float(np.mean(after))
+        if row["dev_after"] < min(before) - self.settings.margin:
+            return {**row, "reason": "worse than the worst parent by more than the margin"}
+        row["accepted"] = True
+        assert isinstance(merged, Classifier)
+        states, averaged = merged.model.state_dict(), self._averaged_moments(models)
+        for locale in names:
+            self._give_back(locale, epoch, states, averaged)
+        return row
+
+    def _averaged_moments(self, models: Mapping[str, str]) -> dict[str, Tensor]:
+        if self.settings.moments != "average":
+            return {}
+        parts = [read_state(Path(models[locale]))[0] for locale in self.selection.names]
+        weights = self.selection.weights
+        return {
+            name: sum(
+                (w * one[name] for w, one in zip(weights, parts, strict=True)),
+                start=torch.zeros_like(parts[0][name]),
+            )
+            for name in parts[0]
+        }
+
+    def _give_back(
+        self,
+        locale: str,
+        epoch: int,
+        merged: Mapping[str, Tensor],
+        averaged: Mapping[str, Tensor],
+    ) -> None:
+        """theta <- (1 - b) theta + b merged; b = 0 leaves every bit as it is."""
+        own = self._own_place(locale, epoch)
+        model, (moments, facts) = load_classifier(own), read_state(own)
+        b = self.settings.give_back
+        if b > 0:
+            with torch.no_grad():
+                for name, values in model.model.state_dict().items():
+                    if values.is_floating_point():
+                        values.lerp_(merged[name].to(values.dtype), b)
+        kept = {"keep": moments, "reset": {}, "average": dict(averaged)}[self.settings.moments]
+        place = self._merged_place(locale, epoch)
+        write_state(model.model, kept, facts, place)
+        if model.tokenizer is not None:
+            model.tokenizer.save_pretrained(place)

@@ -1,0 +1,121 @@
+"""Rounds of training and merging, on tiny classifiers of n-grams."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import lm_merge as lm
+from lm_merge.coefficients.selection import select_by_hand
+from lm_merge.evaluation.massive import LabelledTexts
+from lm_merge.evaluation.selected_sources import combined
+from lm_merge.models.classifier import Classifier
+from lm_merge.training.rounds import Rounds
+from lm_merge.training.rounds_settings import RoundsSettings
+from lm_merge.zoo.ngram_classifier import NgramConfig, NgramForSequenceClassification
+
+LABELS = ("alarm_set", "play_music")
+WORDS = {"aa-AA": ("wake me", "play music"), "bb-BB": ("weck mich", "spiel musik")}
+
+
+def texts(locale: str, n: int) -> LabelledTexts:
+    both = [
+        (f"{word} {i}", label)
+        for i in range(n)
+        for word, label in zip(WORDS[locale], LABELS, strict=True)
+    ]
+    return LabelledTexts(locale, tuple(range(2 * n)), *map(tuple, zip(*both, strict=True)))
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("start") / "model"
+    torch.manual_seed(0)
+    config = NgramConfig(101, 8, 8, id2label=dict(enumerate(LABELS)))
+    NgramForSequenceClassification(config).save_pretrained(folder)
+    return str(folder)
+
+
+def rounds(start: str, folder: Path, **settings) -> Rounds:
+    given = {"max_epochs": 4, "merge_every": 2, "batch": 4, "learning_rate": 1e-2}
+    return Rounds(
+        start=dict.fromkeys(WORDS, start),
+        train={locale: texts(locale, 6) for locale in WORDS},
+        dev={locale: texts(locale, 3) for locale in WORDS},
+        selection=select_by_hand("cc-CC", {"aa-AA": 3.0, "bb-BB": 1.0}),
+        settings=RoundsSettings(**{**given, **settings}),
+        folder=folder,
+    )
+
+
+def tensors(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_nothing_given_back_is_separate_training_bit_for_bit(start, tmp_path):
+    kept = rounds(start, tmp_path / "kept", give_back=0.0, moments="keep", margin=1.0)
+    found = kept.run()
+    assert [row["epoch"] for row in kept.merges] == [2, 4]
+    apart = rounds(start, tmp_path / "apart", merge_every=99).run()
+    for locale in WORDS:
+        assert equal(tensors(found[locale]), tensors(apart[locale]))
+    assert not equal(tensors(found["aa-AA"]), tensors(found["bb-BB"]))
+
+
+def test_one_round_is_training_then_merging(start, tmp_path):
+    found = rounds(start, tmp_path / "one", merge_every=4, margin=1.0).run()
+    apart = rounds(start, tmp_path / "apart", merge_every=99)
+    separate = {locale: str(folder) for locale, folder in apart.run().items()}
+    merged, _ = combined(apart.selection, separate, "linear")
+    assert isinstance(merged, Classifier)
+    for locale in WORDS:
+        assert equal(tensors(found[locale]), merged.model.state_dict())
+
+
+def test_a_run_stopped_after_any_epoch_ends_with_the_same_weights(start, tmp_path):
+    class Stopped(Exception):
+        pass
+
+    whole = rounds(start, tmp_path / "whole", moments="average", give_back=0.5, margin=1.0)
+    expected = whole.run()
+    folder = tmp_path / "stopped"
+    for n_rows in range(1, 30):
+        part = rounds(start, folder, moments="average", give_back=0.5, margin=1.0, keep_states=2)
+        seen = []
+
+        def told(row, seen=seen, n_rows=n_rows):
+            seen.append(row)
+            if len(seen) == n_rows:
+                raise Stopped
+
+        part.told = told
+        try:
+            found = part.run()
+            break
+        except Stopped:
+            continue
+    assert n_rows > 5
+    assert part.monitor == whole.monitor
+    assert part.merges == whole.merges
+    for locale in WORDS:
+        assert equal(tensors(found[locale]), tensors(expected[locale]))
+
+
+def test_a_merge_that_harms_is_not_given_back(start, tmp_path, monkeypatch):
+    run = rounds(start, tmp_path / "harm", max_epochs=2, margin=0.0)
+
+    def broken(*arguments, **options):
+        raise ValueError("tensor 'x' is not finite")
+
+    monkeypatch.setattr("lm_merge.training.rounds.combined", broken)
+    found = run.run()
+    assert run.merges[0]["accepted"] is False
+    assert run.merges[0]["reason"] == "tensor 'x' is not finite"
+    apart = rounds(start, tmp_path / "apart", max_epochs=2, merge_every=99).run()
+    assert equal(tensors(found["aa-AA"]), tensors(apart["aa-AA"]))
+    assert lm.load_classifier(found["aa-AA"]).labels == LABELS
