@@ -39,4 +39,4 @@ def plot_rounds_curves(monitor: pd.DataFrame, merges: pd.DataFrame) -> go.Figure
     )
     figure.update_xaxes(title_text="epoch")
     figure.update_yaxes(title_text="dev accuracy (%)")
-    return add_bottom_legend(figure, plot_height=300)
+    return add_bottom_legend(figure, plot_height=300, top=110)

@@ -33,7 +33,8 @@ def train_epoch(
     torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
     order = np.random.default_rng(key).permutation(len(texts))
     batches = [
-        order[start : start + settings.batch] for start in range(0, len(order), settings.batch)
+        order[start : start + settings.batch].tolist()
+        for start in range(0, len(order), settings.batch)
     ]
     optimizer = torch.optim.AdamW(model.model.parameters(), weight_decay=settings.weight_decay)
     named = {name: one for name, one in model.model.named_parameters()}
