@@ -111,7 +111,7 @@ class AdapterSearchConfig(TaskOptions):
         recipe = self.recipe.model_dump(mode="json")
         fixed = {key: one for key, one in recipe.items() if key not in varied}
         fields = ("tasks", "questions", "metrics", "experts", "subset", "split", "inputs")
-        fields += ("max_new_tokens", "device", "dtype")
+        fields += ("max_new_tokens", "stop_ids", "device", "dtype")
         own = {key: getattr(self, key) for key in fields}
         own["subset"] = self.subset.model_dump(mode="json")
         own["questions"] = None if self.questions is None else str(self.questions)
