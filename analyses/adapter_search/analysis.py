@@ -261,8 +261,9 @@ def summary(tables: Tables, config: AdapterSearchConfig) -> str:
     ]
     if "best" in tables:
         measured = [
-            f"{row['task']} {row['recovery']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
+            f"{row['task']} {row['recovery']:.2f}"
+            + ("" if math.isnan(row["low"]) else f" (95 % {row['low']:.2f} to {row['high']:.2f})")
             for row in tables["best"].to_dict("records")
         ]
-        lines.append(f"  test: {', '.join(measured)} (95 %)")
+        lines.append(f"  test: {', '.join(measured)}")
     return "\n".join(lines)
