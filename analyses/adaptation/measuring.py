@@ -12,6 +12,7 @@ from torch import Tensor
 from analyses.adaptation.conditions import CONDITIONS
 from analyses.adaptation.config import AdaptationConfig
 from analyses.adaptation.items import Encoded
+from lm_merge.accumulation import wide
 from lm_merge.contexts.blocks import Run
 from lm_merge.contexts.cached import BlockCache
 from lm_merge.contexts.operations import OPERATIONS, Injection, none, swap
@@ -163,7 +164,7 @@ def _token_rows(
 
 
 def _column(values: Float[Tensor, "pos 1"]) -> Any:
-    return values.squeeze(-1).double().numpy()
+    return wide(values.squeeze(-1)).cpu().numpy()
 
 
 def _projections(text: Text, rows: Sequence[Rows]) -> pd.DataFrame:
@@ -177,7 +178,7 @@ def _projections(text: Text, rows: Sequence[Rows]) -> pd.DataFrame:
             **text.key,
             "layer": layers.numpy(),
             "position": torch.arange(n_tokens).repeat(n_layers).numpy(),
-            "beta": beta.flatten().double().numpy(),
-            "orthogonal": rest.flatten().double().numpy(),
+            "beta": wide(beta.flatten()).cpu().numpy(),
+            "orthogonal": wide(rest.flatten()).cpu().numpy(),
         }
     )

@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 import lm_merge as lm
 from analyses.adaptation import analysis
 from analyses.adaptation.config import AdaptationConfig
+from lm_merge.accumulation import wide
 from lm_merge.models import HookedLM
 from lm_merge.spaces import AdapterMerge, Composed
 from lm_merge.statistics.intervals import student_interval
@@ -44,7 +45,7 @@ def write_adapter(base: HookedLM, model: HookedLM, folder: Path) -> Path:
     for name, old in base.require_native("an adapter").state_dict().items():
         if old.ndim != 2 or ".layers." not in name:
             continue
-        left, values, right = torch.linalg.svd((own[name] - old).double(), full_matrices=False)
+        left, values, right = torch.linalg.svd(wide(own[name] - old), full_matrices=False)
         root, key = values.sqrt(), f"base_model.model.{name.removesuffix('.weight')}"
         tensors[f"{key}.lora_A.weight"] = (root[:, None] * right).float().contiguous()
         tensors[f"{key}.lora_B.weight"] = (left * root).float().contiguous()
