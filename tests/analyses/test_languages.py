@@ -285,11 +285,11 @@ def test_rounds_by_command(finished, data, tmp_path):
     )
     with start_run("rounds", config, root=tmp_path) as record:
         tables = rounds.run(config, record)
-    assert tables["monitor"].groupby("locale").epoch.max().to_dict() == {"de-DE": 2, "fi-FI": 2}
+    assert tables["monitor"].groupby("locale").epoch.max().to_dict() == {"de-DE": 2, "et-EE": 2}
     assert tables["monitor"].seconds.notna().all()
     assert tables["merges"].accepted.tolist() == [True, True]
     test = tables["accuracy"].query("partition == 'test'").set_index("system").accuracy_frac
     assert test["rounds"] == test["source de-DE"]  # all of the merge was given back
     assert [row["system"] for row in rounds.findings(tables, config)][0] == "rounds"
     assert rounds.draw(tables, config)[0][1].layout.title.text
-    assert {path.name for path in (tmp_path / "mirror").iterdir()} == {"de-DE", "fi-FI"}
+    assert {path.name for path in (tmp_path / "mirror").iterdir()} == {"de-DE", "et-EE"}
