@@ -26,7 +26,10 @@ def draw(tables: Tables, config: EncoderCheckConfig) -> list[Figure]:
 
 
 def findings(tables: Tables, config: EncoderCheckConfig) -> list[Finding]:
-    """Rows of `summary.json`: those of the table."""
+    """Rows of `summary.json`, one a model.
+
+    Keys: model, spearman, low, high (95 %, bootstrap over pairs), n.
+    """
     return [
         {str(key): value for key, value in row.items()}
         for row in tables["similarity"].to_dict("records")

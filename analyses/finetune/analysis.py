@@ -80,7 +80,10 @@ def draw(tables: Tables, config: FinetuneConfig) -> list[Figure]:
 
 
 def findings(tables: Tables, config: FinetuneConfig) -> list[Finding]:
-    """Rows of `summary.json`: those of table "accuracy"."""
+    """Rows of `summary.json`, those of table "accuracy".
+
+    Keys: locale, partition, accuracy_frac, low, high (95 %), n.
+    """
     return [
         {str(key): value for key, value in row.items()}
         for row in tables["accuracy"].to_dict("records")

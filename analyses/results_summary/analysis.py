@@ -104,7 +104,10 @@ def draw(tables: Tables, config: ResultsSummaryConfig) -> list[Figure]:
 
 
 def findings(tables: Tables, config: ResultsSummaryConfig) -> list[Finding]:
-    """Rows of `summary.json`: those of table "systems"."""
+    """Rows of `summary.json`, one a system.
+
+    Keys: system, kind, mean_accuracy, low, high (95 %), n_targets, rank.
+    """
     rows = tables["systems"].astype(object).to_dict("records")
     return [{str(k): None if pd.isna(v) else v for k, v in row.items()} for row in rows]
 

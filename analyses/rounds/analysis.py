@@ -148,7 +148,10 @@ def draw(tables: Tables, config: RoundsConfig) -> list[Figure]:
 
 
 def findings(tables: Tables, config: RoundsConfig) -> list[Finding]:
-    """Rows of `summary.json`: accuracy on the test texts of the target."""
+    """Rows of `summary.json`, accuracy on the test texts of the target.
+
+    Keys: target, system, accuracy_frac, low, high (95 %), n.
+    """
     accuracy = tables["accuracy"]
     test = accuracy[accuracy.partition == "test"].drop(columns="partition")
     return [{str(key): value for key, value in row.items()} for row in test.to_dict("records")]

@@ -134,7 +134,10 @@ def draw(tables: Tables, config: SimilarityMergingConfig) -> list[Figure]:
 
 
 def findings(tables: Tables, config: SimilarityMergingConfig) -> list[Finding]:
-    """Rows of `summary.json`: every system on the test texts; keys in the package's docstring."""
+    """Rows of `summary.json`, every system on the test texts.
+
+    Keys: target, weights, method, system, kind, seed, accuracy_frac, low, high (95 %), n.
+    """
     accuracy = tables["accuracy"]
     test = accuracy[accuracy.partition == "test"]
     columns = [*KEYS, "accuracy_frac", "low", "high", "n"]

@@ -119,7 +119,10 @@ def draw(tables: Tables, config: TransferMatrixConfig) -> list[Figure]:
 
 
 def findings(tables: Tables, config: TransferMatrixConfig) -> list[Finding]:
-    """Rows of `summary.json`, one a source; keys as the package's docstring names them."""
+    """Rows of `summary.json`, one a source.
+
+    Keys: source, own_accuracy, mean_elsewhere, low, high (95 %, over targets), best_target, n_targets.
+    """
     transfer = tables["transfer"]
     test = transfer[transfer.partition == "test"]
     rows: list[Finding] = []

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from numpy import ndarray
 from torch import nn
 
+from lm_merge.accumulation import wide
 from lm_merge.models.encoder import Encoder
 from lm_merge.statistics.bootstrap import bca_interval
 from lm_merge.statistics.rank_correlation import spearman
@@ -58,7 +59,7 @@ def read_pairs(path: str | Path) -> ScoredPairs:
 def similarity_row(encoder: Encoder, pairs: ScoredPairs, **options: Any) -> dict[str, float | int]:
     """spearman of cosines and scores with low and high (95 %, BCa over pairs), and n."""
     one, other = (encoder.embeddings(texts, **options) for texts in (pairs.first, pairs.second))
-    cosines = nn.functional.cosine_similarity(one, other).double().numpy()
+    cosines = wide(nn.functional.cosine_similarity(one, other)).cpu().numpy()
     low, high = bca_interval(
         [cosines, pairs.scores],
         lambda x, y, axis=-1: spearman(np.moveaxis(x, axis, -1), np.moveaxis(y, axis, -1)),

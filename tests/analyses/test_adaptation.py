@@ -26,6 +26,7 @@ def value(tables: dict[str, pd.DataFrame], system: str, condition: str, column: 
     return float(row[column].iloc[0])
 
 
+@pytest.mark.slow
 def test_the_newest_binding_is_followed_and_controls_are_not(known_truth):
     _, tables = known_truth
     assert value(tables, "tiny-newest", "injection", "adapted_frac") == 1
@@ -34,6 +35,7 @@ def test_the_newest_binding_is_followed_and_controls_are_not(known_truth):
         assert value(tables, "tiny-newest", control, "adapted_frac") <= 0.1
 
 
+@pytest.mark.slow
 def test_the_oldest_binding_stays_unless_it_is_replaced(known_truth):
     _, tables = known_truth
     assert value(tables, "tiny-oldest", "injection", "adapted_frac") == 0
@@ -42,6 +44,7 @@ def test_the_oldest_binding_stays_unless_it_is_replaced(known_truth):
     assert value(tables, "tiny-oldest", "flush", "gap") == 0
 
 
+@pytest.mark.slow
 def test_an_injection_at_the_positions_of_another_text_inverts_the_gap(known_truth):
     """Appended, the model that follows is nearer to the oracle; at positions 0, 1, ... the other one."""
     _, tables = known_truth
@@ -49,6 +52,7 @@ def test_an_injection_at_the_positions_of_another_text_inverts_the_gap(known_tru
     assert gaps[0] > gaps[1]
 
 
+@pytest.mark.slow
 def test_baseline_rows_are_those_of_the_original_context(known_truth):
     config, tables = known_truth
     tokens = tables["tokens"]
@@ -110,6 +114,7 @@ def test_tokens_that_neither_context_expects_are_no_adaptation():
     assert not items.adapted.iloc[0]
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_with_equal_rows(tmp_path, monkeypatch):
     config = AdaptationConfig(
         systems={"oldest": "tiny-oldest"},

@@ -169,6 +169,7 @@ def test_tables_are_set_for_print_and_summed_up(name: str) -> None:
     assert all({"metric", "value", "n"} <= set(row) for row in findings)
 
 
+@pytest.mark.slow
 def test_all_spaces_are_measured_at_the_merged_positions() -> None:
     tables = tables_of("spaces")["similarity"]
     of_tokens = tables[tables.metric == "midness"]

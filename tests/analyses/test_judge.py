@@ -72,6 +72,7 @@ def endpoint_options(url: str) -> list[str]:
     return [f"--endpoint.{key}={value}" for key, value in settings.items()]
 
 
+@pytest.mark.slow
 def test_a_judge_behind_an_endpoint_from_the_command_line(tmp_path, capsys):
     data = many_pairs(tmp_path / "pairs.jsonl", 12)
     with serving(HostileEndpoint(knows_the_answer)) as url:

@@ -41,6 +41,7 @@ def cell(table: pd.DataFrame, metric: str, **where) -> pd.Series:
     return row
 
 
+@pytest.mark.slow
 def test_every_cell_and_metric_has_one_row_with_its_n_and_interval(tables):
     table = tables["layerwise"]
     by_space = table.groupby("space").size()
@@ -86,6 +87,7 @@ def test_losses_and_divergences_are_those_of_merges_one_by_one(tables, tiny_inst
         assert row.n == len(values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("space", "operator"), [("weights", "lerp"), ("logits", "soft")])
 def test_merges_of_full_models_have_the_losses_that_they_have_alone(tables, space, operator):
     recipe = {"space": space, "operator": operator, "alpha": 0.25}
@@ -102,6 +104,7 @@ def test_merges_of_full_models_have_the_losses_that_they_have_alone(tables, spac
     assert row.value == pytest.approx(np.mean(losses), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_the_increase_is_the_loss_over_the_hosts(tables):
     parents = tables["parents"].query("system == 'host'").set_index("metric").value
     for metric in ("loss", "loss_answer"):
@@ -112,6 +115,7 @@ def test_the_increase_is_the_loss_over_the_hosts(tables):
         assert increase.value == pytest.approx(loss.value - parents[metric], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_regmean_is_lerp_at_the_alpha_of_its_lambda(tables):
     table = tables["layerwise"].query("metric != 'accuracy' and space == 'latents'")
     one, other = (
@@ -121,6 +125,7 @@ def test_regmean_is_lerp_at_the_alpha_of_its_lambda(tables):
     pd.testing.assert_series_equal(one, other, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_accuracy_has_a_wilson_interval(tables):
     rows = tables["layerwise"].query("metric == 'accuracy'")
     parents = tables["parents"].query("metric == 'accuracy'")

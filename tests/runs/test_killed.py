@@ -120,6 +120,7 @@ def n_begun(folder: Path) -> int:
     return sum(len(moments) for moments in traced(folder).values())
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_cells(tmp_path, processes):
     children = [Child(processes, tmp_path, 6, sweep_cells.slow) for _ in range(2)]
     (_, one), (_, other) = [child.end() or (0, []) for child in children]
@@ -146,6 +147,7 @@ def test_a_cell_under_way_elsewhere_is_left_for_last_and_not_computed_twice(tmp_
     assert_whole(tmp_path, 3)
 
 
+@pytest.mark.slow
 def test_the_lock_of_a_killed_process_does_not_block(tmp_path, processes):
     (tmp_path / "hold").touch()
     first = Child(processes, tmp_path, 1, sweep_cells.held)

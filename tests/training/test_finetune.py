@@ -69,6 +69,7 @@ class Stop(TrainerCallback):
         raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_a_classifier_is_written_and_a_stopped_training_gives_the_same(base, tmp_path):
     whole, history, notes = fine_tune(
         str(base), texts(16), texts(8), LABELS, SETTINGS, tmp_path / "whole"

@@ -82,6 +82,7 @@ def test_a_logit_ensemble_runs(tmp_path):
     assert [sample.output.completion for sample in samples] == expected
 
 
+@pytest.mark.slow
 def test_a_model_alone_runs_by_name_and_max_tokens_is_reported(tmp_path):
     log = run("lm_merge/tiny-instruct", tmp_path, max_tokens=1, limit=2)
     assert [sample.output.stop_reason for sample in log.samples] == ["max_tokens"] * 2

@@ -77,7 +77,7 @@ def test_our_recipes_are_checked_first(change, match, tmp_path):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"merge_methods": 1}, "merge_methods: not supported; choose from base_model"),
+        ({"merge_methods": 1}, "merge_methods: not supported; choose from accept, base_model"),
         ({"merge_method": "sce"}, "merge_method='sce' is unknown"),
         ({"chat_template": "auto"}, "chat_template: not supported"),
         ({"slices": []}, "give either models or slices"),
