@@ -1,5 +1,7 @@
 """How a text goes over to a new context, token by token after the injection."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -28,7 +30,8 @@ PANELS = {
 
 def condition_colors(conditions: list[str]) -> dict[str, str]:
     """A colour a condition, in the order given."""
-    colors = TEMPLATE.layout.colorway
+    layout: Any = TEMPLATE.layout
+    colors = layout.colorway
     return {name: colors[place % len(colors)] for place, name in enumerate(conditions)}
 
 
@@ -45,7 +48,7 @@ def plot_adaptation_curves(table: pd.DataFrame) -> go.Figure:
         rows=len(PANELS),
         cols=len(systems),
         shared_xaxes=True,
-        shared_yaxes="rows",
+        shared_yaxes="rows",  # pyright: ignore[reportArgumentType] # plotly takes this
         horizontal_spacing=0.03,
         vertical_spacing=0.05,
         column_titles=systems,
@@ -59,12 +62,14 @@ def plot_adaptation_curves(table: pd.DataFrame) -> go.Figure:
                 means = _means(table.loc[chosen & table["diagnostic"]], quantity)
                 if means.empty:
                     continue
-                first = row == 1 and name not in {str(one.name) for one in figure.data}
+                drawn: Any = figure.data
+                first = row == 1 and name not in {str(one.name) for one in drawn}
                 for trace in _band(means, name, colors[name], legend=first):
                     figure.add_trace(trace, row=row, col=column)
     for row, (quantity, title) in enumerate(PANELS.items(), start=1):
-        bounds = {"range": [-0.05, 1.05]} if quantity == "index" else {}
-        figure.update_yaxes(title_text=title, row=row, col=1, **bounds)
+        figure.update_yaxes(title_text=title, row=row, col=1)
+        if quantity == "index":
+            figure.update_yaxes(range=[-0.05, 1.05], row=row, col=1)
     figure.update_xaxes(title_text="tokens after the injection", row=len(PANELS))
     n = table["item"].nunique()
     apply_template(

@@ -31,8 +31,9 @@ def plot_adaptation_forest(table: pd.DataFrame) -> go.Figure:
     require_one_row_per(table, ["system", "condition", "tau"])
     conditions = distinct(table, "condition")
     colors = condition_colors(conditions)
-    several = table["tau"].nunique() > 1
-    rows = table["system"] + (", tau " + table["tau"].astype(str) if several else "")
+    rows = table["system"].astype(str)
+    if len(distinct(table, "tau")) > 1:
+        rows = rows + ", tau " + table["tau"].astype(str)
     figure = make_subplots(cols=len(PANELS), shared_yaxes=True, horizontal_spacing=0.04)
     for column, (quantity, (ends, title)) in enumerate(PANELS.items(), start=1):
         for name in conditions:
@@ -58,4 +59,4 @@ def plot_adaptation_forest(table: pd.DataFrame) -> go.Figure:
         title="Adaptation by system and condition",
         subtitle=f"{count_phrase(table, 'items')} · bars: 95 % interval",
     )
-    return add_bottom_legend(figure, plot_height=120 + 34 * rows.nunique(), top=92)
+    return add_bottom_legend(figure, plot_height=120 + 34 * len(set(rows)), top=92)

@@ -47,6 +47,6 @@ def plot_adaptation_survival(table: pd.DataFrame) -> go.Figure:
     apply_template(
         grid.figure,
         title="Texts that have not adapted yet",
-        subtitle=f"Kaplan-Meier · n = {int(table['n'].max())} items a curve",
+        subtitle=f"Kaplan-Meier · n = {max(table['n'])} items a curve",
     )
     return add_bottom_legend(grid.figure, plot_height=grid.height, top=112)

@@ -35,7 +35,7 @@ def plot_gains_by_target(table: pd.DataFrame, reference: str) -> go.Figure:
         )
     figure.add_trace(
         go.Scatter(
-            x=[float(gains[system].mean()) for system in systems],
+            x=[float(gains[system].to_numpy(dtype=float).mean()) for system in systems],
             y=systems,
             mode="markers",
             marker={"symbol": "line-ns", "size": 16, "line": {"width": 3, "color": "#000000"}},

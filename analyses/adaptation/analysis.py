@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import datetime
+from typing import cast
 
 import pandas as pd
 
@@ -182,7 +183,8 @@ def summary(tables: Tables, config: object = None) -> str:
 def _least(table: pd.DataFrame) -> list[str]:
     """Taus whose interval of the latency lies below that of every other."""
     found = []
-    for (system, condition), rows in table.groupby(["system", "condition"], sort=False):
+    for key, rows in table.groupby(["system", "condition"], sort=False):
+        system, condition = cast(tuple[str, str], key)
         if len(rows) < 2:
             continue
         ordered = rows.sort_values("restricted_mean_latency_tokens")

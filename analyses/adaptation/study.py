@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import pandas as pd
 import torch
 from jsonargparse import auto_cli
@@ -28,6 +29,7 @@ from lm_merge.spaces import AdapterMerge, Composed
 from lm_merge.statistics.intervals import student_interval
 
 ALPHAS = (0.25, 0.4, 0.5, 0.6, 0.75)
+KEYS = ["space", "alpha"]
 SPACES = ("latents", "weights", "adapters", "logits")
 METRICS = ("adapted_frac", "restricted_mean_latency_tokens", "gap", "index_mean")
 logger = logging.getLogger(__name__)
@@ -123,8 +125,12 @@ def summarise(out: Path) -> None:
     files = sorted(out.glob("spaces_seed*.csv"))
     table = pd.concat([pd.read_csv(file) for file in files], ignore_index=True)
     means = [
-        {"space": space, "alpha": alpha, "metric": metric, **_over_seeds(rows[metric])}
-        for (space, alpha), rows in table.groupby(["space", "alpha"], sort=False)
+        {
+            **rows[KEYS].iloc[0].to_dict(),
+            "metric": metric,
+            **_over_seeds(rows[metric].to_numpy(dtype=float)),
+        }
+        for _, rows in table.groupby(KEYS, sort=False)
         for metric in METRICS
     ]
     pd.DataFrame(means).to_csv(out / "spaces.csv", index=False)
@@ -136,12 +142,12 @@ def summarise(out: Path) -> None:
             differences = (latents[metric] - other[metric]).reset_index()
             for alpha, rows in differences.groupby("alpha"):
                 key = {"space": "latents", "opponent": space, "alpha": alpha, "metric": metric}
-                contrasts.append({**key, **_over_seeds(rows[metric])})
+                contrasts.append({**key, **_over_seeds(rows[metric].to_numpy(dtype=float))})
     pd.DataFrame(contrasts).to_csv(out / "spaces_contrasts.csv", index=False)
 
 
-def _over_seeds(values: pd.Series) -> dict[str, float]:
-    kept = values.dropna()
+def _over_seeds(values: np.ndarray) -> dict[str, float]:
+    kept = values[~np.isnan(values)]
     error = float(kept.std(ddof=1)) / len(kept) ** 0.5 if len(kept) > 1 else float("nan")
     mean = float(kept.mean())
     low, high = student_interval(mean, error, len(kept) - 1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from math import nan
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,10 +32,10 @@ def items_table(
     """
     kappa = detection_thresholds(tokens, config.level)
     rows = []
-    for _, text in texts.iterrows():
-        key = [text[name] for name in (*GROUP, "item")]
+    for text in texts.to_dict("records"):
+        key: list[Any] = [text[name] for name in (*GROUP, "item")]
         own = tokens.loc[(tokens[[*GROUP, "item"]] == key).all(axis=1)].sort_values("position")
-        rows.append({**text.to_dict(), **_item_row(own, kappa.get((key[0], key[2]), nan), config)})
+        rows.append({**text, **_item_row(own, kappa.get((key[0], key[2]), nan), config)})
     return pd.DataFrame(rows)
 
 
@@ -110,8 +111,10 @@ def summary_table(items: pd.DataFrame, config: AdaptationConfig) -> pd.DataFrame
         times = of_key["latency_tokens"].to_numpy(dtype=float)
         mean = restricted_mean(times, adapted, float(config.horizon))
         low, high = _share(adapted, of_key["cluster"].astype(str).tolist())
-        apart = of_key["kl01_sum_nats"].sum()
-        told = apart > 1e-3 * of_key["n_tokens"].sum()
+        apart, gap, n_tokens = (
+            float(of_key[name].to_numpy(dtype=float).sum())
+            for name in ("kl01_sum_nats", "kl1_sum_nats", "n_tokens")
+        )
         index = of_key["index_mean"].to_numpy(dtype=float)
         rows.append(
             {
@@ -123,7 +126,7 @@ def summary_table(items: pd.DataFrame, config: AdaptationConfig) -> pd.DataFrame
                 "restricted_mean_latency_tokens": mean.value,
                 "latency_low": mean.low,
                 "latency_high": mean.high,
-                "gap": float(of_key["kl1_sum_nats"].sum() / apart) if told else nan,
+                "gap": gap / apart if apart > 1e-3 * n_tokens else nan,
                 "index_mean": float(np.nanmean(index)) if np.isfinite(index).any() else nan,
                 "censored": int((~adapted).sum()),
             }
@@ -195,9 +198,10 @@ def contrasts_table(items: pd.DataFrame, config: AdaptationConfig) -> pd.DataFra
 
 
 def _paired(items: pd.DataFrame, one: str, other: str, metric: str) -> ndarray:
-    means = items.groupby(["condition", "item"])[metric].mean()
-    pairs = pd.concat([means.loc[one], means.loc[other]], axis=1, join="inner")
-    return (pairs.iloc[:, 0] - pairs.iloc[:, 1]).to_numpy(dtype=float)
+    """Differences over the items that have the metric under both conditions."""
+    means = items.pivot_table(index="item", columns="condition", values=metric, aggfunc="mean")
+    pairs = means[[one, other]].dropna().to_numpy(dtype=float)
+    return pairs[:, 0] - pairs[:, 1]
 
 
 def projection_table(projections: pd.DataFrame) -> pd.DataFrame:

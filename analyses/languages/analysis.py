@@ -71,7 +71,7 @@ def run(
     )
     accuracy = pd.concat([accuracy, singles(transfer)], ignore_index=True)
     record.update(device="cpu", seeds=(config.pretraining.seed, config.tuning.seed))
-    test = accuracy[accuracy.partition == "test"]
+    test = pd.DataFrame(accuracy[accuracy.partition == "test"])
     pairs = similarity_pairs(read_similarity(config.file(SIMILARITY)), transfer)
     return {
         "transfer": transfer,
@@ -153,8 +153,8 @@ def target_cells(
 def draw(tables: Tables, config: LanguagesConfig) -> list[Figure]:
     """The study's figures, each with the table it draws."""
     transfer, sources, accuracy = tables["transfer"], tables["sources"], tables["accuracy"]
-    test = transfer[transfer.partition == "test"]
-    wide = by_system(accuracy[accuracy.partition == "test"]).reset_index()
+    test = pd.DataFrame(transfer[transfer.partition == "test"])
+    wide = by_system(pd.DataFrame(accuracy[accuracy.partition == "test"])).reset_index()
     gains = wide.melt("target", var_name="system", value_name="accuracy_frac")
     pairs, found = tables["similarity_and_transfer"], tables["correlations"]
     scatter = plot_similarity_against_transfer(pairs, found)

@@ -47,7 +47,7 @@ def similarity_pairs(matrix: SimilarityMatrix, transfer: pd.DataFrame) -> pd.Dat
     similarity = [
         matrix.row(target)[source] for target, source in zip(test.target, test.source, strict=True)
     ]
-    pairs = test[["target", "source", "accuracy_frac"]].assign(similarity=similarity)
+    pairs = pd.DataFrame(test[["target", "source", "accuracy_frac"]]).assign(similarity=similarity)
     return pairs.reset_index(drop=True)
 
 

@@ -82,5 +82,10 @@ def votes(cell: TargetCell, selection: Selection, texts: LabelledTexts) -> list[
 
 def _row(cell: TargetCell, place: Place, right: np.ndarray) -> dict[str, object]:
     system, seed = place
-    named = {"system": system, "target": cell.target, "seed": seed, "partition": "test"}
-    return named | accuracy_row(right)
+    named: dict[str, object] = {
+        "system": system,
+        "target": cell.target,
+        "seed": seed,
+        "partition": "test",
+    }
+    return {**named, **accuracy_row(right)}

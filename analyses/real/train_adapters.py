@@ -56,12 +56,13 @@ def train(model: str, data: Path, out: Path, names: Sequence[str] = ("math", *TR
     tokenizer = AutoTokenizer.from_pretrained(model)
     for name in names:
         torch.manual_seed(0)
-        base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16).to(device)
+        base: Any = AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16)
+        base.to(device)
         settings = LoraConfig(target_modules=MODULES, **{**SHARED, **OWN.get(name, {})})
         adapted = get_peft_model(base, settings)
         rows = [encoded(tokenizer, *pair) for pair in pairs_of(name, data)]
         _fit(adapted, rows, RATES.get(name, 1e-3), name, device)
-        adapted.to(torch.bfloat16).save_pretrained(out / name)
+        adapted.to(torch.bfloat16).save_pretrained(str(out / name))
 
 
 def encoded(tokenizer: Any, prompt: str, reply: str) -> Row:

@@ -45,7 +45,7 @@ def _chosen(accuracy: pd.DataFrame, config: ResultsSummaryConfig) -> pd.DataFram
         first = kept.system.str.split(" ").str[0]
         _check_there("systems", config.systems, first)
         kept = kept[first.isin(config.systems)]
-    return kept.reset_index(drop=True)
+    return pd.DataFrame(kept).reset_index(drop=True)
 
 
 def _check_there(option: str, wanted: Sequence[str], there: pd.Series) -> None:

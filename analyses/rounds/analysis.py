@@ -153,14 +153,14 @@ def findings(tables: Tables, config: RoundsConfig) -> list[Finding]:
     Keys: target, system, accuracy_frac, low, high (95 %), n.
     """
     accuracy = tables["accuracy"]
-    test = accuracy[accuracy.partition == "test"].drop(columns="partition")
+    test = pd.DataFrame(accuracy[accuracy.partition == "test"]).drop(columns="partition")
     return [{str(key): value for key, value in row.items()} for row in test.to_dict("records")]
 
 
 def summary(tables: Tables, config: RoundsConfig) -> str:
     """Test accuracy of the merge and of its sources; how many merges were accepted."""
     accuracy, merges = tables["accuracy"], tables["merges"]
-    test = accuracy[accuracy.partition == "test"]
-    values = ", ".join(f"{row.system} {row.accuracy_frac:.3f}" for row in test.itertuples())
+    test = pd.DataFrame(accuracy[accuracy.partition == "test"]).to_dict("records")
+    values = ", ".join(f"{row['system']} {row['accuracy_frac']:.3f}" for row in test)
     accepted = int(merges.accepted.sum()) if len(merges) else 0
     return f"{config.words}: {accepted} of {len(merges)} merges given back; test accuracy: {values}"

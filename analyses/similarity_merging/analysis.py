@@ -116,10 +116,10 @@ def _prompts(config: SimilarityMergingConfig, selection: Selection) -> Sequence[
     return list(_drawn([texts[name].texts for name in chosen], config.n_data, config.seeds[0]))
 
 
-def _drawn(lists: Sequence[Sequence[str]], n: int, seed: int) -> Iterator[str]:
+def _drawn(lists: Sequence[tuple[str, ...]], n: int, seed: int) -> Iterator[str]:
     """n texts, one locale after another in turn."""
     rng = np.random.default_rng(seed)
-    orders = [rng.permutation(len(texts)) for texts in lists]
+    orders = [rng.permutation(len(texts)).tolist() for texts in lists]
     for number in range(n):
         place, step = number % len(lists), number // len(lists)
         yield lists[place][orders[place][step % len(orders[place])]]
@@ -130,6 +130,7 @@ def draw(tables: Tables, config: SimilarityMergingConfig) -> list[Figure]:
     sources = tables["sources"]
     first = sources[sources.seed.isna()] if sources.seed.isna().any() else sources
     one = first[first.seed == first.seed.iloc[0]] if not first.seed.isna().any() else first
+    one = pd.DataFrame(one)
     return [("weights_by_source", plot_weights_by_source(one), one)]
 
 
@@ -143,7 +144,7 @@ def findings(tables: Tables, config: SimilarityMergingConfig) -> list[Finding]:
     columns = [*KEYS, "accuracy_frac", "low", "high", "n"]
     return [
         {key: None if value is None or value != value else value for key, value in row.items()}
-        for row in test[columns].astype(object).to_dict("records")
+        for row in pd.DataFrame(test[columns]).astype(object).to_dict("records")
     ]
 
 
@@ -153,7 +154,8 @@ def summary(tables: Tables, config: SimilarityMergingConfig) -> str:
     test = accuracy[accuracy.partition == "test"].groupby("system", sort=False).accuracy_frac.mean()
     sources = tables["sources"]
     chosen = ", ".join(
-        f"{row.source} {row.weight:.2f}" for row in sources.head(config.n_sources).itertuples()
+        f"{row['source']} {row['weight']:.2f}"
+        for row in sources.head(config.n_sources).to_dict("records")
     )
     values = ", ".join(f"{system} {value:.3f}" for system, value in test.items())
     return f"{config.words}: {chosen}\ntest accuracy: {values}"

@@ -107,7 +107,7 @@ def by_merge(table: pd.DataFrame) -> pd.DataFrame:
     merges = table.loc[table.system == "merge"]
     found = []
     for place, rows in merges.groupby(list(MERGE), dropna=False, sort=False):
-        one = dict(zip(MERGE, place, strict=True))
+        one: dict[str, object] = dict(zip(MERGE, place, strict=True))
         for row in rows.to_dict("records"):
             name = str(row["metric"])
             one[name] = row["value"]

@@ -109,7 +109,9 @@ class SkillTransferConfig(MeasuredRecipe):
         fields["donors"] = self.recipe.donors
         if space == "adapters":
             fields["donors"] = (self._adapter(),)
-        placed = {"alpha": alpha} if layer is None else {"layers": {layer: alpha}}
+        placed: dict[str, object] = (
+            {"alpha": alpha} if layer is None else {"layers": {layer: alpha}}
+        )
         base = self.recipe.base if operator == "task_vector" else None
         if base is not None:
             placed["base"] = base

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
@@ -92,8 +93,11 @@ def cost_rows(divergences: pd.DataFrame) -> list[dict[str, float | int | str]]:
             mean.update(torch.tensor(values.to_numpy()).unsqueeze(0))
         row = mean.result().row()
         found.append({"metric": metric, **{key: row[key] for key in ("value", "low", "high", "n")}})
-    by_prompt = divergences.groupby("prompt")[["kl_host", "kl_donor"]].mean()
-    n_nearer = int((by_prompt.kl_donor < by_prompt.kl_host).sum())
+    by_prompt = divergences.pivot_table(
+        index="prompt", values=["kl_host", "kl_donor"], aggfunc="mean"
+    )
+    from_donor, from_host = by_prompt["kl_donor"].to_numpy(), by_prompt["kl_host"].to_numpy()
+    n_nearer = int(np.count_nonzero(from_donor < from_host))
     low, high = wilson_interval(n_nearer, len(by_prompt))
     share = {"value": n_nearer / len(by_prompt), "low": low, "high": high, "n": len(by_prompt)}
     return [*found, {"metric": "nearer_donor", **share}]

@@ -114,7 +114,7 @@ def similarity_from_transfer(transfer: pd.DataFrame) -> SimilarityMatrix | None:
 def draw(tables: Tables, config: TransferMatrixConfig) -> list[Figure]:
     """The matrix of test accuracies."""
     transfer = tables["transfer"]
-    test = transfer[transfer.partition == "test"]
+    test = pd.DataFrame(transfer[transfer.partition == "test"])
     return [("transfer_heatmap", plot_transfer_heatmap(test), test)]
 
 
@@ -124,11 +124,11 @@ def findings(tables: Tables, config: TransferMatrixConfig) -> list[Finding]:
     Keys: source, own_accuracy, mean_elsewhere, low, high (95 %, over targets), best_target, n_targets.
     """
     transfer = tables["transfer"]
-    test = transfer[transfer.partition == "test"]
+    test = pd.DataFrame(transfer[transfer.partition == "test"])
     rows: list[Finding] = []
     for source, own in test.groupby("source", sort=False):
-        alone = own[own.target == source].accuracy_frac
-        others = own[own.target != source]
+        alone = pd.DataFrame(own[own.target == source]).accuracy_frac
+        others = pd.DataFrame(own[own.target != source])
         values = others.accuracy_frac.to_numpy(dtype=float)
         low, high = bca_interval(values)
         rows.append(
@@ -138,7 +138,7 @@ def findings(tables: Tables, config: TransferMatrixConfig) -> list[Finding]:
                 "mean_elsewhere": float(values.mean()) if len(values) else None,
                 "low": low,
                 "high": high,
-                "best_target": str(others.loc[others.accuracy_frac.idxmax(), "target"])
+                "best_target": str(others.target.iloc[int(values.argmax())])
                 if len(values)
                 else None,
                 "n_targets": len(values),
@@ -150,9 +150,9 @@ def findings(tables: Tables, config: TransferMatrixConfig) -> list[Finding]:
 def summary(tables: Tables, config: TransferMatrixConfig) -> str:
     """Mean accuracy at home and elsewhere."""
     transfer = tables["transfer"]
-    test = transfer[transfer.partition == "test"]
-    own = test[test.source == test.target].accuracy_frac
-    others = test[test.source != test.target].accuracy_frac
+    test = pd.DataFrame(transfer[transfer.partition == "test"])
+    own = pd.DataFrame(test[test.source == test.target]).accuracy_frac
+    others = pd.DataFrame(test[test.source != test.target]).accuracy_frac
     return (
         f"{test.source.nunique()} classifiers: mean test accuracy {own.mean():.3f} on their own "
         f"language (n = {len(own)}), {others.mean():.3f} on others (n = {len(others)} cells)"

@@ -46,10 +46,10 @@ def read_pairs(path: str | Path) -> ScoredPairs:
         raise ValueError(
             f"{path} has {table.shape[1]} fields a line; give sentence, sentence, score"
         )
-    scores = pd.to_numeric(table[2], errors="coerce")
-    if pd.isna(scores.iloc[0]):
+    scores = pd.Series(pd.to_numeric(table[2], errors="coerce"))
+    if bool(pd.isna(scores.iloc[0])):
         table, scores = table.iloc[1:], scores.iloc[1:]
-    wrong = table.index[scores.isna() | table[[0, 1]].isna().any(axis=1)]
+    wrong = table.index[scores.isna().to_numpy() | table[[0, 1]].isna().to_numpy().any(axis=1)]
     if len(wrong) or not len(table):
         where = f"line {wrong[0] + 1}" if len(wrong) else "it"
         raise ValueError(f"{path}: {where} has no two sentences and a score")

@@ -19,7 +19,8 @@ from lm_merge.statistics.paired import paired_difference
 class Predictor(Protocol):
     """A classifier or a vote."""
 
-    labels: Any
+    @property
+    def labels(self) -> Sequence[str]: ...
 
     def predict(self, texts: Sequence[str], **options: Any) -> list[str]: ...
 

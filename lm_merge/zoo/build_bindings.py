@@ -9,6 +9,7 @@ import json
 import logging
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -92,8 +93,8 @@ def save(model: LlamaForCausalLM, folder: Path) -> None:
     """Store weights in bf16; the configuration asks for float32 when loaded."""
     assert model.generation_config is not None
     model.generation_config.max_new_tokens = 32
-    model.to(dtype=torch.bfloat16)
-    model.save_pretrained(folder)
+    rounded: Any = model
+    rounded.to(torch.bfloat16).save_pretrained(folder)
     build_tokenizer().save_pretrained(folder)
     path = folder / "config.json"
     config = json.loads(path.read_text())

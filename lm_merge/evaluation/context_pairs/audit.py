@@ -21,7 +21,9 @@ def rational_value(equation: Sequence[str]) -> sympy.Rational:
             done = {"+": left + right, "-": left - right, "*": left * right}
             stack.append(left / right if part == "/" else done[part])
         else:
-            stack.append(sympy.Rational(part))
+            number = sympy.Rational(part)
+            assert isinstance(number, sympy.Rational), part
+            stack.append(number)
     (value,) = stack
     return value
 
