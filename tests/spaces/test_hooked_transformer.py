@@ -37,6 +37,7 @@ def hooked_transformer(folder, seed: int):
         center_unembed=False,
         fold_value_biases=False,
     )
+    hooked.tokenizer = None  # transformers makes one of a single token where a folder has no files
     return hooked
 
 
