@@ -10,8 +10,18 @@ from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedTokeniz
 
 
 def ids_with_token(tokenizer: PreTrainedTokenizerBase) -> Int64[Tensor, " n_tokens"]:
-    """The ids for which a tokenizer has a token, rising; added tokens may leave gaps between them."""
-    return torch.tensor(sorted(set(tokenizer.get_vocab().values())), dtype=torch.long)
+    """The ids for which a tokenizer has a token, rising; added tokens may leave gaps between them.
+
+    Raises ValueError for a tokenizer of special tokens alone, which transformers makes for a folder
+    without tokenizer files: by it hardly any id could be drawn.
+    """
+    known = tokenizer.get_vocab()
+    if known.keys() <= set(tokenizer.all_special_tokens):
+        raise ValueError(
+            f"tokenizer: it has no token besides its special ones ({len(known)} of them); the model's "
+            "folder has no tokenizer files. Add them, or set the tokenizer to None"
+        )
+    return torch.tensor(sorted(set(known.values())), dtype=torch.long)
 
 
 def n_token_rows(tokenizer: PreTrainedTokenizerBase) -> int:

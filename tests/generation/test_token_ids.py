@@ -78,3 +78,10 @@ def test_tokens_that_are_added_later_are_seen():
     assert ids_with_token(own).tolist() == [*range(9)]
     own.add_tokens(["added"])
     assert ids_with_token(own).tolist() == [*range(10)]
+
+
+def test_a_tokenizer_of_special_tokens_alone_is_refused():
+    """transformers makes one for a folder without tokenizer files; by it one id alone is ever drawn."""
+    model = lm.wrap(random_model("qwen2", 0), tokenizer([0]))
+    with pytest.raises(ValueError, match=r"no token besides its special ones \(1 of them\)"):
+        model.generate(random_tokens(1, 4), max_new_tokens=2)

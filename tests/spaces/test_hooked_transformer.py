@@ -37,18 +37,26 @@ def hooked_transformer(folder, seed: int):
         center_unembed=False,
         fold_value_biases=False,
     )
-    hooked.tokenizer = None  # transformers makes one of a single token where a folder has no files
     return hooked
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
-    return [lm.wrap(hooked_transformer(tmp_path_factory.mktemp("ht"), seed)) for seed in (0, 1)]
+    found = [hooked_transformer(tmp_path_factory.mktemp("ht"), seed) for seed in (0, 1)]
+    for hooked in found:
+        hooked.tokenizer = None  # transformers makes one of a single token for these folders
+    return [lm.wrap(hooked) for hooked in found]
 
 
 def merge_of(models, **arguments) -> lm.LatentMerge:
     defaults = {"operator": "slerp", "layers": [1, 3], "alpha": 0.4}
     return lm.LatentMerge(models[0], models[1], **{**defaults, **arguments})
+
+
+def test_a_tokenizer_made_without_files_does_not_decide_what_is_drawn(tmp_path):
+    model = lm.wrap(hooked_transformer(tmp_path, 0))
+    with pytest.raises(ValueError, match="no token besides its special ones"):
+        model.generate(random_tokens(2, 9), max_new_tokens=2)
 
 
 @pytest.mark.parametrize("positions", ["all", "last"])
