@@ -160,7 +160,7 @@ def findings(tables: Tables, config: object = None) -> list[Finding]:
 
     Keys: system, condition, tau, n (items), adapted_frac with adapted_low and adapted_high (95 %),
     restricted_mean_latency_tokens with latency_low and latency_high (95 %), gap (0 as the oracle, 1 as
-    if ignored; null where the contexts cannot be told apart), index_mean (0 to 1), censored (items).
+    if ignored; null where the contexts cannot be distinguished), index_mean (0 to 1), censored (items).
     """
     return [{key: row[key] for key in SUMMARY_KEYS} for row in tables["summary"].to_dict("records")]
 

@@ -1,4 +1,4 @@
-"""Options of `analyses.languages`, and what its cells are told."""
+"""Options of `analyses.languages`, and what its cells receive."""
 
 from pathlib import Path
 

@@ -54,7 +54,7 @@ def run(config: RoundsConfig, record: Run, *, quiet: bool = True) -> Tables:
         ),
         folder=folder,
         base=config.base,
-        told=note,
+        on_row=note,
     )
     last = rounds.run()
     if config.mirror is not None:

@@ -33,7 +33,7 @@ def finished_cells(
     names = {config_hash(config): name for name, config in configs.items()}
     n_done = 0
 
-    def told(outcome: CellOutcome) -> None:
+    def report(outcome: CellOutcome) -> None:
         nonlocal n_done
         n_done += 1
         if not quiet:
@@ -41,7 +41,7 @@ def finished_cells(
             sys.stderr.write(f"{said}\n")
 
     outcomes = sweep(
-        analysis, list(configs.values()), function, root=root, executor=executor, on_outcome=told
+        analysis, list(configs.values()), function, root=root, executor=executor, on_outcome=report
     )
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     if failed:

@@ -37,7 +37,7 @@ class Rounds:
     """Models by locale, their texts, and what has happened so far.
 
     start: locale -> classifier that its training starts from. folder: where states are kept. monitor:
-    rows of table `monitor`; merges: rows of table `merges`. told: called with each row, for progress.
+    rows of table `monitor`; merges: rows of table `merges`. on_row: called with each row, for progress.
     """
 
     start: Mapping[str, str]
@@ -47,7 +47,7 @@ class Rounds:
     settings: RoundsSettings
     folder: Path
     base: str | None = None
-    told: Callable[[dict[str, Any]], None] = lambda row: None
+    on_row: Callable[[dict[str, Any]], None] = lambda row: None
     monitor: list[dict[str, Any]] = field(default_factory=list)
     merges: list[dict[str, Any]] = field(default_factory=list)
     curves: dict[str, Curves] = field(default_factory=dict)
@@ -104,7 +104,7 @@ class Rounds:
                 model.tokenizer.save_pretrained(place)
         facts = read_facts(place / FACTS)
         self.monitor.append(facts["row"])
-        self.told(facts["row"])
+        self.on_row(facts["row"])
         accuracies = (*before.dev_accuracies, facts["row"]["dev_accuracy"])
         self.curves[locale] = Curves((*before.losses, *facts["losses"]), accuracies)
 
@@ -125,7 +125,7 @@ class Rounds:
         row = self._merged_and_checked(epoch, score)
         write_facts(row, done)  # last: a crash before it makes the same merge again
         self.merges.append(row)
-        self.told(row)
+        self.on_row(row)
         for locale in names:
             keep_last(sorted((self.folder / locale).glob("epoch-*")), self.settings.keep_states)
 

@@ -33,7 +33,7 @@ def plateau(curves: Sequence[Curves], threshold: float = 1e-4) -> bool:
 
 
 def merge_score(curves: Sequence[Curves], threshold: float = 1e-4) -> float:
-    """How much speaks for a merge now, in [0, 1].
+    """Score of a merge at this moment, in [0, 1]: the higher, the sooner.
 
     .4 (.2) if more than 50 % (25 %) of the models are on a plateau (variance of their last 20 losses
     below the threshold, of at least 10); .3 (.15) if more than 70 % (40 %) have converged (mean absolute

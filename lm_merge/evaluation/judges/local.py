@@ -21,7 +21,7 @@ class LocalJudge:
 
     batch_size: games at a time. max_new_tokens: length of a reply at most.
     too_long: what to do with a game whose prompt and reply do not fit into the context: "error"
-    refuses before anything is judged, "no_verdict" counts it as one without verdict, and says so in
+    refuses before anything is judged, "no_verdict" counts it as one without verdict, and notes it in
     its judgment. drop_thoughts: see `Conversation`.
     """
 

@@ -1,4 +1,4 @@
-"""Proposals by Optuna, told all trials anew at each one, so that nothing of it needs to be stored."""
+"""Proposals by Optuna, which gets all trials anew at each one, so that nothing of it is stored."""
 
 from typing import Any
 

@@ -90,13 +90,13 @@ class RecoveryProposer:
     def _history(self) -> Seen:
         done = [(point, one) for point, one in self.seen if one is not None]
         n = len(self.space.parameters)
-        told = len(self.seen) - self.n_warm
-        everything = [*(point for point, _ in self.seen), *self.asked[told:]]
+        n_finished = len(self.seen) - self.n_warm
+        everything = [*(point for point, _ in self.seen), *self.asked[n_finished:]]
         return Seen(
             self.space,
             np.array([point for point, _ in done]).reshape(len(done), n),
             np.array([one for _, one in done]) if done else np.zeros((0, 1)),
-            np.array(self.asked[told:]).reshape(-1, n),
+            np.array(self.asked[n_finished:]).reshape(-1, n),
             taken=frozenset(tuple(point) for point in everything),
             score=self.score,
             seed=self.seed,
@@ -105,16 +105,16 @@ class RecoveryProposer:
 
     def _rests(self) -> bool:
         """No gain over `patience` trials, and the last proposals lie where the best one does."""
-        told = self.seen[self.n_warm :]
-        if self.patience is None or len(told) < max(self.patience, LAST):
+        finished = self.seen[self.n_warm :]
+        if self.patience is None or len(finished) < max(self.patience, LAST):
             return False
         done = [(point, one) for point, one in self.seen if one is not None]
         ranks = [self.rank(one) for _, one in done]
         if not ranks:
             return False
         best = ranks.index(max(ranks))
-        recent = [one for _, one in told[-self.patience :] if one is not None]
+        recent = [one for _, one in finished[-self.patience :] if one is not None]
         before = ranks[: len(ranks) - len(recent)]
         if not before or (recent and max(map(self.rank, recent)) > max(before)):
             return False
-        return all(self.space.same_place(point, done[best][0]) for point, _ in told[-LAST:])
+        return all(self.space.same_place(point, done[best][0]) for point, _ in finished[-LAST:])
