@@ -88,12 +88,12 @@ def test_a_run_stopped_after_any_epoch_ends_with_the_same_weights(start, tmp_pat
         part = rounds(start, folder, moments="average", give_back=0.5, margin=1.0, keep_states=2)
         seen = []
 
-        def told(row, seen=seen, n_rows=n_rows):
+        def stop_at(row, seen=seen, n_rows=n_rows):
             seen.append(row)
             if len(seen) == n_rows:
                 raise Stopped
 
-        part.told = told
+        part.on_row = stop_at
         try:
             found = part.run()
             break
