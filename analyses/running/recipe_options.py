@@ -1,6 +1,7 @@
 """The option `--recipe FILE`, and `--recipe.alpha 0.3` and its like, which change its fields."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def changed(recipe: str | Path | Mapping[str, Any] | Recipe, changes: Mapping[st
 
 def refuse_recipe_as_config(argv: Sequence[str]) -> None:
     """Raise ValueError for `--config FILE` whose file is a recipe, not a configuration."""
-    for word, after in zip(argv, [*argv[1:], ""], strict=True):
+    for word, after in pairwise([*argv, ""]):
         name, _, file = word.partition("=")
         path = Path(file or after)
         if name != "--config" or not path.is_file():
