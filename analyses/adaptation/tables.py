@@ -200,7 +200,10 @@ def contrasts_table(items: pd.DataFrame, config: AdaptationConfig) -> pd.DataFra
 def _paired(items: pd.DataFrame, one: str, other: str, metric: str) -> ndarray:
     """Differences over the items that have the metric under both conditions."""
     means = items.pivot_table(index="item", columns="condition", values=metric, aggfunc="mean")
-    pairs = means[[one, other]].dropna().to_numpy(dtype=float)
+    both = means.reindex(
+        columns=[one, other]
+    ).dropna()  # a condition without any value has no column
+    pairs = both.to_numpy(dtype=float)
     return pairs[:, 0] - pairs[:, 1]
 
 

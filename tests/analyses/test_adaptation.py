@@ -7,7 +7,12 @@ import pytest
 import lm_merge as lm
 from analyses.adaptation import analysis
 from analyses.adaptation.config import AdaptationConfig
-from analyses.adaptation.tables import items_table, summary_table, survival_table
+from analyses.adaptation.tables import (
+    contrasts_table,
+    items_table,
+    summary_table,
+    survival_table,
+)
 from figures import plot_adaptation_forest
 from lm_merge.runs.record import start_run
 
@@ -112,6 +117,20 @@ def test_tokens_that_neither_context_expects_are_no_adaptation():
     texts = texts.assign(cluster=texts["item"], ended=False)
     items = items_table(tokens, texts, AdaptationConfig(horizon=12, taus=(3,)))
     assert not items.adapted.iloc[0]
+
+
+def test_conditions_without_any_defined_value_are_contrasted_as_undefined():
+    tokens = pd.concat([planted(1), planted(5), planted(None)])
+    texts = tokens.drop_duplicates("item")[["system", "condition", "tau", "item"]]
+    config = AdaptationConfig(horizon=12, taus=(3,), contrasts=(("injection", "flush"),))
+    texts = texts.assign(cluster=texts["item"], ended=False)
+    injected = items_table(tokens, texts, config)
+    flushed = injected.assign(condition="flush", gap=np.nan, latency_tokens=0)
+    table = contrasts_table(pd.concat([injected, flushed]), config).set_index("metric")
+    assert table.loc["latency_tokens", "difference"] == pytest.approx((1 + 5 + 12) / 3)
+    assert table.loc["gap", "n"] == 0
+    assert np.isnan(table.loc["gap", ["difference", "p_holm"]].astype(float)).all()
+    assert pd.isna(table.loc["gap", "equivalent"])
 
 
 @pytest.mark.slow
