@@ -5,12 +5,13 @@ from pathlib import Path
 from pydantic import Field, PositiveInt, computed_field, model_validator
 
 from analyses.running.massive_options import LABELS, UTTERANCES
-from lm_merge.coefficients.selection import Selection, SelectionRule, select, select_by_hand
+from lm_merge.coefficients.selection import Selection, select, select_by_hand
 from lm_merge.coefficients.similarity_matrix import read_similarity
+from lm_merge.recipes.selection_options import SelectionOptions
 from lm_merge.training.rounds_settings import RoundsSettings
 
 
-class RoundsConfig(RoundsSettings):
+class RoundsConfig(RoundsSettings, SelectionOptions):
     """A target, its sources, the base they start from, and how rounds go."""
 
     target: str = Field(description="locale that the merge is for")
@@ -52,7 +53,7 @@ class RoundsConfig(RoundsSettings):
             return select_by_hand(self.target, dict.fromkeys(self.locales, 1.0))
         assert self.similarity is not None  # checked above
         matrix = read_similarity(self.similarity)
-        return select(matrix, self.target, matrix.names, SelectionRule(self.n_sources))
+        return select(matrix, self.target, matrix.names, self.rule_for(self.n_sources))
 
     @computed_field
     @property

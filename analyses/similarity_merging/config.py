@@ -4,11 +4,10 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from analyses.running.massive_options import MassiveOptions
 from lm_merge.coefficients.selection import (
-    Normalizer,
     Selection,
     SelectionRule,
     select,
@@ -17,11 +16,12 @@ from lm_merge.coefficients.selection import (
     select_by_hand,
 )
 from lm_merge.coefficients.similarity_matrix import read_similarity
+from lm_merge.recipes.selection_options import SelectionOptions
 
 Weights = Literal["similarity", "uniform", "transfer", "random", "all", "manual"]
 
 
-class SimilarityMergingConfig(MassiveOptions):
+class SimilarityMergingConfig(SelectionOptions, MassiveOptions):
     """A target, how its sources are chosen and weighed, and how they are merged or vote."""
 
     target: str = Field(description="locale that the merge is for")
@@ -43,15 +43,6 @@ class SimilarityMergingConfig(MassiveOptions):
     method_args: dict[str, Any] = Field(default={}, description="parameters of the merge")
     base: str | None = Field(default=None, description="common ancestor, where the merge needs one")
     n_sources: PositiveInt = Field(default=5, description="how many sources")
-    normalizer: Normalizer = Field(default="row", description="row, softmax or sinkhorn")
-    temperature: PositiveFloat = Field(default=0.05, description="of softmax")
-    row_top_k: PositiveInt = Field(default=20, description="entries of a row that count")
-    sinkhorn_steps: PositiveInt = Field(default=20, description="steps of sinkhorn")
-    affine: bool = Field(default=False, description="(1 + S) / 2 in place of S")
-    include_target: bool = Field(default=False, description="the target's own model takes part")
-    same_language: bool = Field(
-        default=False, description="other locales of the target's language may be sources"
-    )
     seeds: tuple[NonNegativeInt, ...] = Field(
         default=(0,), min_length=1, description="of random sources and weights"
     )
@@ -86,16 +77,7 @@ class SimilarityMergingConfig(MassiveOptions):
     @property
     def rule(self) -> SelectionRule:
         """How sources are chosen."""
-        return SelectionRule(
-            n_sources=self.n_sources,
-            normalizer=self.normalizer,
-            temperature=self.temperature,
-            row_top_k=self.row_top_k,
-            sinkhorn_steps=self.sinkhorn_steps,
-            affine=self.affine,
-            include_target=self.include_target,
-            same_language=self.same_language,
-        )
+        return self.rule_for(self.n_sources)
 
     def selections(self) -> dict[int | None, Selection]:
         """Seed -> chosen sources; None for weights that are not random."""

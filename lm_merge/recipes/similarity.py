@@ -8,14 +8,16 @@ it is saved, and runs are identified, by the models and weights that were chosen
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from lm_merge.coefficients.selection import Normalizer, Selection, SelectionRule, select
+from lm_merge.coefficients.selection import Selection, select
 from lm_merge.coefficients.similarity_matrix import read_similarity
 from lm_merge.recipes.locale_sources import locale_sources
+from lm_merge.recipes.selection_options import SelectionOptions
 from lm_merge.recipes.sources import Source, as_source
 
 KEY = "similarity"  # of the mapping `coefficients`, which tells it from other forms
@@ -23,7 +25,7 @@ UNWEIGHTED = ("majority", "model_stock")  # operators that take no weights
 FROM_COEFFICIENTS = ("host", "donors", "alpha", "donor_weights")
 
 
-class SimilarityCoefficients(BaseModel, frozen=True, extra="forbid"):
+class SimilarityCoefficients(SelectionOptions):
     """Coefficients by the sources' similarity to a target; see `SelectionRule` for the rule."""
 
     similarity: str = Field(min_length=1, description="CSV file of a square table of similarities")
@@ -39,15 +41,6 @@ class SimilarityCoefficients(BaseModel, frozen=True, extra="forbid"):
     weights: Literal["similarity", "uniform"] = Field(
         default="similarity", description="uniform: the same sources with equal weights"
     )
-    normalizer: Normalizer = Field(default="row", description="row, softmax or sinkhorn")
-    temperature: float = Field(default=0.05, gt=0, description="of softmax")
-    row_top_k: int = Field(default=20, ge=1, description="entries of a row that count")
-    sinkhorn_steps: int = Field(default=20, ge=1, description="steps of sinkhorn")
-    affine: bool = Field(default=False, description="(1 + S) / 2 in place of S")
-    include_target: bool = Field(default=False, description="the target's own model takes part")
-    same_language: bool = Field(
-        default=False, description="other locales of the target's language may be sources"
-    )
     allow_missing: bool = Field(default=False, description="leave out sources that are not there")
 
     def choose(self, models: Mapping[str, str] | None = None) -> tuple[Selection, dict[str, str]]:
@@ -61,16 +54,10 @@ class SimilarityCoefficients(BaseModel, frozen=True, extra="forbid"):
                 raise ValueError("coefficients: sources is missing; give locale -> model")
             models, _ = locale_sources(self.sources, matrix.names, allow_missing=self.allow_missing)
         own = int(self.include_target)
-        rule = SelectionRule(
-            n_sources=self.n_sources or max(1, len(set(models) - {self.target}) + own),
-            normalizer=self.normalizer,
-            temperature=self.temperature,
-            row_top_k=self.row_top_k,
-            sinkhorn_steps=self.sinkhorn_steps,
-            affine=self.affine,
-            include_target=self.include_target,
-            same_language=self.same_language or self.n_sources is None,
-        )
+        n_sources = self.n_sources or max(1, len(set(models) - {self.target}) + own)
+        rule = self.rule_for(n_sources)
+        if self.n_sources is None:
+            rule = replace(rule, same_language=True)  # all means those of the same language, too
         selection = select(matrix, self.target, list(models), rule)
         selection = selection.equal() if self.weights == "uniform" else selection
         return selection, {name: models[name] for name in selection.names}
