@@ -16,12 +16,14 @@ MODEL = "model"  # folder inside of the run's
 
 
 def train_encoder(cell: EncoderCell, record: Run) -> Tables:
-    """The encoder, in the run's folder."""
+    """The encoder, in the run's folder; a training that was stopped goes on from its last checkpoint."""
     torch.set_num_threads(1)  # the matrices are small: threads would wait for each other
     texts = read_massive(cell.data, cell.locales, "train")
     chosen = {locale: texts[locale].drawn(0, cell.n_parallel).texts for locale in cell.locales}
-    encoder = pretrain(chosen, cell.settings)
+    checkpoint = record.folder.parent / f".pretraining-{record.record.config_hash}.safetensors"
+    encoder = pretrain(chosen, cell.settings, checkpoint=checkpoint)
     encoder.save_pretrained(record.folder / MODEL)
+    checkpoint.unlink(missing_ok=True)
     record.add_file(record.folder / MODEL)
     record.update(device="cpu", seeds=(cell.settings.seed,))
     return {}

@@ -11,10 +11,10 @@ class PretrainingSettings(BaseModel):
     vocab_size: int = Field(default=65_536, ge=2, description="hashed n-grams, padding among them")
     width: int = Field(default=64, ge=1, description="of an n-gram's vector")
     hidden: int = Field(default=128, ge=1, description="width of the hidden layer")
-    steps: int = Field(default=400, ge=1, description="batches of pairs of translations")
+    steps: int = Field(default=1_500, ge=1, description="batches of pairs of translations")
     batch: int = Field(default=256, ge=2, description="pairs a step")
     learning_rate: float = Field(default=2e-3, gt=0, description="Adam's, falling to 0 in a line")
-    vector_rate: float = Field(default=2e-3, gt=0, description="that of the n-grams' vectors")
+    vector_rate: float = Field(default=1e-2, gt=0, description="that of the n-grams' vectors")
     temperature: float = Field(default=0.05, gt=0, description="of the softmax over the batch")
     seed: int = Field(default=0, description="of weights and batches")
 

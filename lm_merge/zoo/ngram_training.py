@@ -14,33 +14,40 @@ from lm_merge.zoo.ngram_classifier import (
     NgramModel,
     ngram_ids,
 )
+from lm_merge.zoo.ngram_optimizer import NgramOptimizer
 from lm_merge.zoo.ngram_settings import PretrainingSettings, TuningSettings
 
-BETAS, EPSILON = (0.9, 0.999), 1e-8  # Adam's
+SAVED_EVERY = 250  # steps between checkpoints of the pretraining
 
 
-def pretrain(texts: Mapping[str, Sequence[str]], settings: PretrainingSettings) -> NgramModel:
+def pretrain(
+    texts: Mapping[str, Sequence[str]],
+    settings: PretrainingSettings,
+    *,
+    checkpoint: Path | None = None,
+) -> NgramModel:
     """An encoder for which translations are near each other: InfoNCE over pairs of locales.
 
     texts: locale -> utterances, the same ones in the same order for every locale. Each pair of a batch
-    has two locales of its own. Raises ValueError for fewer than two locales or lists that differ in
-    length.
+    has two locales of its own, which follow from the seed and the number of the step alone. checkpoint:
+    a file that is replaced every 250 steps; where it is there, training goes on from it and ends with
+    the same weights. Raises ValueError for fewer than two locales or lists that differ in length.
     """
     lengths = {len(own) for own in texts.values()}
     if len(texts) < 2 or len(lengths) != 1:
         raise ValueError(
             f"texts of {len(texts)} locales with {lengths} entries: give parallel ones"
         )
+    n_texts = lengths.pop()
     torch.manual_seed(settings.seed)
-    rng = np.random.default_rng(settings.seed)
     config = NgramConfig(settings.vocab_size, settings.width, settings.hidden)
     model = NgramModel(config).train()
     bags = _Bags([ngram_ids(tuple(own), settings.vocab_size) for own in texts.values()])
-    n_texts, optimizer = (
-        lengths.pop(),
-        _Optimizer(model, model.embed.weight, settings),
-    )
-    for step in range(settings.steps):
+    optimizer = NgramOptimizer(model, model.embed.weight, settings)
+    if checkpoint is not None and checkpoint.is_file():
+        optimizer.load(checkpoint)
+    for step in range(optimizer.n_steps, settings.steps):
+        rng = np.random.default_rng([settings.seed, step])
         chosen = rng.choice(n_texts, min(settings.batch, n_texts), replace=False)
         first = rng.integers(len(texts), size=len(chosen))
         second = (first + rng.integers(1, len(texts), size=len(chosen))) % len(texts)
@@ -48,6 +55,8 @@ def pretrain(texts: Mapping[str, Sequence[str]], settings: PretrainingSettings) 
         one, other = model.of_means(means).chunk(2)
         loss = contrastive_loss(one, other, settings.temperature)
         optimizer.step(loss, 1 - step / settings.steps)
+        if checkpoint is not None and optimizer.n_steps % SAVED_EVERY == 0:
+            optimizer.save(checkpoint)
     return model.eval()
 
 
@@ -80,7 +89,7 @@ def tune(
     model.encoder.load_state_dict(encoder.state_dict())
     bags = _Bags([ngram_ids(tuple(texts), int(config.vocab_size))])
     truth = torch.tensor([names.index(label) for label in labels])
-    optimizer = _Optimizer(model, model.encoder.embed.weight, settings)
+    optimizer = NgramOptimizer(model, model.encoder.embed.weight, settings)
     batches = list(_batches(len(texts), settings, rng))
     for number, chosen in enumerate(batches):
         means = optimizer.means(*bags.batch(np.zeros(len(chosen), dtype=int), chosen))
@@ -121,46 +130,3 @@ class _Bags:
         ]
         offsets = np.cumsum([0, *map(len, parts[:-1])])
         return torch.from_numpy(np.concatenate(parts)), torch.from_numpy(offsets)
-
-
-class _Optimizer:
-    """Adam; of the n-grams' vectors only those of a batch are read, and moved, at a step.
-
-    Their moments rest while they do not occur, as in torch's SparseAdam, at a tenth of its time.
-    """
-
-    def __init__(
-        self,
-        model: nn.Module,
-        vectors: Tensor,
-        settings: PretrainingSettings | TuningSettings,
-    ) -> None:
-        dense = [one for one in model.parameters() if one is not vectors]
-        self._dense, self._settings = torch.optim.Adam(dense), settings
-        self._vectors, self._n_steps = vectors.detach(), 0
-        self._moments = torch.zeros_like(self._vectors), torch.zeros_like(self._vectors)
-        self._rows = self._leaf = torch.empty(0)
-
-    def means(self, ids: Tensor, offsets: Tensor) -> Float[Tensor, "batch width"]:
-        """Means of the texts' vectors, through which the next step's gradient flows."""
-        self._rows, places = ids.unique(return_inverse=True)
-        self._leaf = self._vectors[self._rows].requires_grad_()
-        return nn.functional.embedding_bag(places, self._leaf, offsets, mode="mean")
-
-    def step(self, loss: Tensor, share: float) -> None:
-        """One step at a share of the learning rates."""
-        self._dense.param_groups[0]["lr"] = self._settings.learning_rate * share
-        self._dense.zero_grad()
-        loss.backward()
-        self._dense.step()
-        gradient = self._leaf.grad
-        assert gradient is not None
-        self._n_steps += 1
-        corrections = [1 - beta**self._n_steps for beta in BETAS]
-        first, second = (one[self._rows] for one in self._moments)
-        first.lerp_(gradient, 1 - BETAS[0])
-        second.lerp_(gradient.square(), 1 - BETAS[1])
-        for moments, values in zip(self._moments, (first, second), strict=True):
-            moments[self._rows] = values
-        change = first / corrections[0] / ((second / corrections[1]).sqrt() + EPSILON)
-        self._vectors[self._rows] -= self._settings.vector_rate * share * change
