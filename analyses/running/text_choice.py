@@ -27,11 +27,15 @@ def batches(host: HookedLM, config: TextOptions, *, n: int) -> list[Texts]:
 
 def encoded_prompts(host: HookedLM, config: PromptOptions) -> list[EncodedPrompts]:
     """The configuration's prompts, encoded by the host, in batches."""
+    parts = in_parts(prompts_of(config), config.batch_size)
+    return [host.to_tokens(part, chat=config.chat) for part in parts]
+
+
+def prompts_of(config: PromptOptions) -> list[str]:
+    """The lines of the configuration's file, or bundled questions."""
     if config.prompts is None:
-        prompts = [one.prompt for one in questions_in_turn(config.n_prompts, config.seed)]
-    else:
-        prompts = lines_of(config.prompts, "prompts")[: config.n_prompts]
-    return [host.to_tokens(part, chat=config.chat) for part in in_parts(prompts, config.batch_size)]
+        return [one.prompt for one in questions_in_turn(config.n_prompts, config.seed)]
+    return lines_of(config.prompts, "prompts")[: config.n_prompts]
 
 
 def prompt_batches(

@@ -13,6 +13,7 @@ from analyses.running.inputs import note_models
 from analyses.running.recipe_words import own_alpha
 from analyses.running.text_choice import encoded_prompts
 from analyses.similarity.config import SimilarityConfig
+from analyses.similarity.encoders import encoder_tables, of_encoders
 from analyses.similarity.streams import MeanPaths, StreamComparison, merged_name
 from figures import (
     plot_arc_ratio_by_alpha,
@@ -44,8 +45,11 @@ def run(
     n), "output" (as in `output_table`), and "paths" of the recipe's own merge.
 
     alpha is NaN for a recipe that has no single one. merge: the recipe's merge, where the caller has
-    composed it already.
+    composed it already. Sources with task "encoding" or "classification" are compared by their bodies,
+    without "output" (`encoder_tables`).
     """
+    if of_encoders(config.recipe):
+        return encoder_tables(config, record, quiet=quiet)
     load = partial(compositions, device=config.device, dtype=config.dtype)
     if merge is None:
         own = load(config.recipe, config.alphas)
@@ -138,6 +142,8 @@ def draw(tables: Tables, config: SimilarityConfig) -> list[Figure]:
             ("residual_paths", plot_residual_paths(paths), paths),
             ("residual_paths_3d", plot_residual_paths_3d(paths), paths),
         ]
+    if "output" not in tables:  # of encoders
+        return figures
     output = tables["output"]
     return [*figures, ("output_divergence_by_space", plot_output_divergence(output), output)]
 
@@ -184,15 +190,14 @@ def findings(tables: Tables, config: SimilarityConfig) -> list[Finding]:
     if "similarity" in tables:
         similarity = tables["similarity"]
         found.append(similarity.loc[similarity.layer == similarity.layer.max()])
-    return rows_of(
-        pd.concat([*found, tables["output"]]), ("space", "operator", "alpha", "layer", "metric")
-    )
+    found += [tables["output"]] if "output" in tables else []
+    return rows_of(pd.concat(found), ("space", "operator", "alpha", "layer", "metric"))
 
 
 def summary(tables: Tables, config: SimilarityConfig) -> str:
     """A line a merge at the recipe's alpha: the stream at the last block, and the output."""
     keys = ["space", "operator", "metric"]
-    shown = at_own_alpha(tables["output"], config.recipe)
+    shown = at_own_alpha(tables["output" if "output" in tables else "similarity"], config.recipe)
     output = shown.set_index(keys).value
     streams = pd.Series(dtype=float)
     if "similarity" in tables:
@@ -202,16 +207,18 @@ def summary(tables: Tables, config: SimilarityConfig) -> str:
     merges = shown[["space", "operator", "alpha"]].drop_duplicates()
     for space, operator, alpha in merges.itertuples(index=False):
         amount = "its own alphas" if math.isnan(alpha) else f"alpha {alpha:g}"
-        line = f"{space} {operator}, {amount}: "
+        parts = []
         if (space, operator, "midness") in streams.index:
             value = streams[space, operator]
-            line += (
+            parts.append(
                 f"midness {value['midness']:.3f}, arc ratio {value['arc_ratio']:.3f}, debiased CKA "
                 f"host-merged {value['cka_debiased_host_merged']:.3f}, donor-merged "
-                f"{value['cka_debiased_donor_merged']:.3f} at the last block; "
+                f"{value['cka_debiased_donor_merged']:.3f} at the last block"
             )
-        lines.append(
-            f"{line}Jensen-Shannon divergence from the host {output[space, operator, 'js_host']:.3f}, "
-            f"from the donor {output[space, operator, 'js_donor']:.3f} nats"
-        )
+        if "output" in tables:
+            parts.append(
+                f"Jensen-Shannon divergence from the host {output[space, operator, 'js_host']:.3f}, "
+                f"from the donor {output[space, operator, 'js_donor']:.3f} nats"
+            )
+        lines.append(f"{space} {operator}, {amount}: {'; '.join(parts)}")
     return "\n".join(lines)

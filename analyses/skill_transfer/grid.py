@@ -22,7 +22,8 @@ from lm_merge.models import HookedLM
 from lm_merge.recipes import ModelSource, Recipe
 from lm_merge.runs.record import start_run
 from lm_merge.spaces import Composed
-from lm_merge.spaces.compose import SourceLoader, compose
+from lm_merge.spaces.compose import compose
+from lm_merge.spaces.source_loader import SourceLoader
 
 ItemT = TypeVar("ItemT")
 DIVERGENCES = "skill_transfer_divergences"  # name of their runs

@@ -33,7 +33,7 @@ def by_batch(
     with torch.inference_mode():
         if tokenizer is None:
             return function(model.encode_texts(tuple(texts))).float().cpu()
-        encoded = _encoded(model, tokenizer, texts, max_length, name)
+        encoded = token_ids(model, tokenizer, texts, max_length, name)
         order = sorted(range(len(texts)), key=lambda place: len(encoded[place]))
         rows: list[Tensor] = [torch.empty(0)] * len(texts)
         for start in range(0, len(order), batch_size):
@@ -57,13 +57,14 @@ def mean_of_states(encoder: Any, batch: Batch) -> Float[Tensor, "texts d_model"]
     return (states * kept).sum(dim=1) / kept.sum(dim=1)
 
 
-def _encoded(
+def token_ids(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
     texts: Sequence[str],
     max_length: int | None,
     name: str,
 ) -> list[list[int]]:
+    """Ids of every text. Raises ValueError for one longer than the model takes, unless it is cut."""
     cut: dict[str, Any] = {} if max_length is None else {"truncation": True}
     encoded: Any = tokenizer(list(texts), max_length=max_length, return_attention_mask=False, **cut)
     ids = encoded["input_ids"]

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-Task = Literal["generation", "classification"]
+Task = Literal["generation", "classification", "encoding"]
 
 
 class ModelSource(BaseModel, frozen=True, extra="forbid"):
@@ -22,7 +22,9 @@ class ModelSource(BaseModel, frozen=True, extra="forbid"):
         default=None, description="folder or hub name of an adapter that runs on the model"
     )
     task: Task | None = Field(
-        default=None, description="generation (also None), or classification with a head of labels"
+        default=None,
+        description="generation (also None), classification with a head of labels, or encoding: the "
+        "body of an encoder or of a classifier",
     )
 
 

@@ -12,7 +12,8 @@ from lm_merge.models.adapters import Adapter
 from lm_merge.models.adapters.adapted import with_read_adapter
 from lm_merge.recipes import Recipe, Source
 from lm_merge.spaces import AdapterMerge, Composed, LatentMerge, LogitEnsemble
-from lm_merge.spaces.compose import SourceLoader, compose
+from lm_merge.spaces.compose import compose
+from lm_merge.spaces.source_loader import SourceLoader
 
 Entered = Callable[[], AbstractContextManager[HookedLM]]
 NO_ONE_ALPHA = math.nan  # of a recipe whose blocks or tensors have several, or that gives none

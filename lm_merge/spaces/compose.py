@@ -2,18 +2,16 @@
 
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal, overload
 
 import torch
-from transformers import AutoConfig
 
 from lm_merge.models import HookedLM, load
-from lm_merge.models.adapters.adapted import with_named_adapter
-from lm_merge.models.loading import resolve
+from lm_merge.models.classifier import Classifier
+from lm_merge.models.encoder import Encoder
 from lm_merge.operators import get_operator
 from lm_merge.operators.distributions import UNWEIGHTED_METHODS, get_ensemble_method
 from lm_merge.recipes import (
@@ -22,93 +20,67 @@ from lm_merge.recipes import (
     LogitRecipe,
     ModelSource,
     Recipe,
-    Source,
     WeightRecipe,
     as_source,
 )
 from lm_merge.recipes.describe import describe
 from lm_merge.recipes.recipe import is_recipe_file
+from lm_merge.recipes.sources import Task
 from lm_merge.spaces.adapters import AdapterMerge
 from lm_merge.spaces.adapters.donors import merge_of
 from lm_merge.spaces.adapters.methods import get_adapter_method
 from lm_merge.spaces.adapters.options import read_options
 from lm_merge.spaces.adapters.transforms import read_steps
+from lm_merge.spaces.compose_task import compose_task, task_of
 from lm_merge.spaces.composed import Composed, amount_phrase, composed_name
+from lm_merge.spaces.label_votes import LabelVotes
 from lm_merge.spaces.latents import LatentMerge, checked_settings
 from lm_merge.spaces.logits import LogitEnsemble, ensemble_weights, weights_from_alpha
+from lm_merge.spaces.source_loader import SourceLoader
 from lm_merge.spaces.weights import merge_weights
 
+RecipeLike = str | Path | dict[str, Any] | Recipe
+Place = str | torch.device | None
 
-@dataclass(frozen=True)
-class SourceLoader:
-    """Loads a recipe's sources; device and dtype count where the source names none.
 
-    loaded: models that are taken as they are where a source names one of them. What is named twice,
-    as a host that is the ancestor too, is loaded once; a base with adapters, too: all of them run over
-    the same weights.
-    """
+@overload
+def compose(
+    recipe: RecipeLike,
+    *,
+    task: Literal["generation"] | None = None,
+    device: Place = None,
+    dtype: str | None = None,
+    loaded: Iterable[HookedLM] = (),
+) -> Composed: ...
 
-    device: str | torch.device | None = None
-    dtype: str | None = None
-    loaded: tuple[HookedLM, ...] = ()
-    _kept: dict[ModelSource, HookedLM] = field(default_factory=dict, init=False, repr=False)
 
-    def __call__(self, source: Source) -> HookedLM:
-        """The model, as `load` gives it."""
-        given = as_source(source)
-        for model in self.loaded:
-            if self._is(model, given):
-                return model
-        if given.task == "classification":
-            raise ValueError(
-                f"task='classification' of {given.model!r}: this space merges models that generate; "
-                "leave task out"
-            )
-        dtype, device = given.dtype or self.dtype, given.device or self.device
-        place = None if device is None else str(device)
-        key = given.model_copy(update={"dtype": dtype, "device": place})
-        if key not in self._kept and given.adapter is not None:
-            base = self(given.model_copy(update={"adapter": None}))
-            self._kept[key] = with_named_adapter(base, given.adapter)
-        if key not in self._kept:
-            self._kept[key] = load(given.model, device=device, dtype=dtype, revision=given.revision)
-        return self._kept[key]
+@overload
+def compose(
+    recipe: RecipeLike, *, task: Literal["classification"], device: Place = None
+) -> Classifier | LabelVotes: ...
 
-    def _is(self, model: HookedLM, wanted: ModelSource) -> bool:
-        own = as_source(model.source)
-        dtype = wanted.dtype or self.dtype
-        alike = dtype in (None, "auto", str(model.dtype).removeprefix("torch."))
-        if wanted.device is not None:
-            place = torch.device(wanted.device)
-            alike &= place.type == model.device.type
-            alike &= place.index in (None, model.device.index)
-        names = [(one.model, one.revision, one.adapter) for one in (own, wanted)]
-        return alike and names[0] == names[1]
 
-    def dtype_of(self, source: Source) -> str | None:
-        """Name of the dtype in which the model would compute; None where its files do not name one."""
-        given = as_source(source)
-        dtype = given.dtype or self.dtype
-        if dtype in (None, "auto"):
-            config = AutoConfig.from_pretrained(resolve(given.model), revision=given.revision)
-            dtype = config.dtype
-        return None if dtype is None else str(dtype).removeprefix("torch.")
+@overload
+def compose(recipe: RecipeLike, *, task: Literal["encoding"], device: Place = None) -> Encoder: ...
 
 
 def compose(
-    recipe: str | Path | dict[str, Any] | Recipe,
+    recipe: RecipeLike,
     *,
-    device: str | torch.device | None = None,
+    task: Task | None = None,
+    device: Place = None,
     dtype: str | None = None,
     loaded: Iterable[HookedLM] = (),
-) -> Composed:
+) -> Composed | Classifier | LabelVotes | Encoder:
     """Load the models that a recipe names and merge them in the space that it names.
 
     recipe: a YAML file, a dict, or a Recipe, ours or in mergekit's format. device, dtype:
     as in `load`, for every model; a dtype in the recipe comes first. loaded: models
     already in memory, reused when the recipe names them. Weight merges still read from disk, and
     their result cannot be named by another recipe. What can be checked without the models is checked
-    before any is loaded.
+    before any is loaded. task: "classification" gives the merged classifier (space weights) or the vote
+    (space logits), "encoding" the merged body of encoders (space weights); other spaces merge models
+    that generate, and are refused.
 
     >>> import lm_merge as lm
     >>> recipe = {"host": "tiny-instruct", "donors": ["tiny-thinker"], "layers": {3: 0.25}}
@@ -118,8 +90,17 @@ def compose(
     (0.75, 0.25)
     """
 
-    model = SourceLoader(device, dtype, tuple(loaded))
     recipe = Recipe.load(recipe)
+    if task in ("classification", "encoding"):
+        if dtype is not None or tuple(loaded):
+            raise ValueError(f"task={task!r} takes neither dtype nor loaded; leave them out")
+        return compose_task(recipe, task, device)
+    named = task_of(recipe)
+    if named in ("classification", "encoding"):
+        raise ValueError(
+            f"the recipe's models have task={named!r}: give lm.compose the argument task={named!r}"
+        )
+    model = SourceLoader(device, dtype, tuple(loaded))
     return COMPOSERS[recipe.space](recipe, model)
 
 

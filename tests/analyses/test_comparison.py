@@ -22,6 +22,7 @@ from lm_merge.runs.identity import config_hash
 from lm_merge.runs.record import read_record, start_run
 
 compose_module = import_module("lm_merge.spaces.compose")
+loader_module = import_module("lm_merge.spaces.source_loader")
 MERGE = {
     "space": "latents",
     "host": "tiny-instruct",
@@ -44,6 +45,7 @@ def _loaded_once():
     once = cache(compose_module.load)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compose_module, "load", once)
+        patch.setattr(loader_module, "load", once)
         patch.setattr("lm_merge.models.load", once)
         yield
 

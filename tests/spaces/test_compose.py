@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 import lm_merge as lm
 from lm_merge.models import load
-from lm_merge.spaces import compose
+from lm_merge.spaces import source_loader
 
 TRIO = {"host": "tiny-instruct", "donors": ["tiny-thinker", "tiny-coder"]}
 NOT_THERE = {"host": "no-such-model", "donors": ["nor-this"]}
@@ -93,7 +93,7 @@ def test_a_merges_recipe_is_checked_before_anything_is_loaded(given, message):
 def test_a_host_that_is_the_ancestor_is_loaded_once(monkeypatch):
     asked = []
     monkeypatch.setattr(
-        compose, "load", lambda name, **how: asked.append(name) or load(name, **how)
+        source_loader, "load", lambda name, **how: asked.append(name) or load(name, **how)
     )
     recipe = {"host": "tiny-instruct", "donors": ["tiny-thinker"], "base": "tiny-instruct"}
     merge = lm.compose({**recipe, "operator": "task_vector", "layers": {3: 0.25}})

@@ -6,70 +6,26 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
-    PreTrainedTokenizerFast,
     XLMRobertaConfig,
     XLMRobertaForSequenceClassification,
-    XLMRobertaModel,
 )
+from xlm_roberta import LABELS, TEXTS, write_classifiers
 
 import lm_merge as lm
-from lm_merge.models.classifier import wrap_classifier
+from lm_merge.models.classifier import Classifier, wrap_classifier
 from lm_merge.operators.data_based import fisher_mean, gram_mean
 from lm_merge.operators.weight_methods import WEIGHT_METHODS
+from lm_merge.spaces.merged_classifier import merged_classifier
 from lm_merge.spaces.weights import merge_in_memory
 from lm_merge.zoo.ngram_classifier import NgramConfig, NgramForSequenceClassification, NgramModel
 
-WORDS = ("<s>", "<pad>", "</s>", "<unk>", "wake", "me", "at", "nine", "play", "music", "now")
-LABELS = ("alarm_set", "play_music", "weather_query")
-TEXTS = ("wake me at nine", "play music now", "music", "wake me now at nine me")
 WEIGHTS = (0.5, 0.3, 0.2)
-
-
-def config(labels=LABELS) -> XLMRobertaConfig:
-    return XLMRobertaConfig(
-        vocab_size=len(WORDS),
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=20,
-        pad_token_id=1,
-        id2label=dict(enumerate(labels)),
-        label2id={label: place for place, label in enumerate(labels)},
-    )
-
-
-def save_tokenizer(folder: Path) -> None:
-    words = Tokenizer(
-        models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>")
-    )
-    words.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(
-        tokenizer_object=words, pad_token="<pad>", unk_token="<unk>", model_max_length=18
-    ).save_pretrained(folder)
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory) -> tuple[list[Path], Path]:
-    """Three classifiers, the third with its labels in another order, and their base without a head."""
-    root = tmp_path_factory.mktemp("classifiers")
-    torch.manual_seed(0)
-    encoder = XLMRobertaModel(config())
-    encoder.save_pretrained(root / "base")
-    save_tokenizer(root / "base")
-    for number, labels in enumerate((LABELS, LABELS, LABELS[::-1])):
-        model = XLMRobertaForSequenceClassification(config(labels))
-        state = {f"roberta.{name}": value for name, value in encoder.state_dict().items()}
-        model.load_state_dict(state, strict=False)
-        torch.manual_seed(number)
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter += 0.2 * torch.randn_like(parameter)
-        model.save_pretrained(root / f"source{number}")
-        save_tokenizer(root / f"source{number}")
-    return [root / f"source{number}" for number in range(3)], root / "base"
+    return write_classifiers(tmp_path_factory.mktemp("classifiers"))
 
 
 def recipe(folders, operator: str, **others) -> dict:
@@ -219,3 +175,36 @@ def test_ngram_models_are_saved_loaded_and_merged(tmp_path):
     padded = torch.tensor([[5, 6, 0, 0], [7, 8, 9, 0]])
     in_a_row = again.model(torch.tensor([5, 6, 7, 8, 9]), torch.tensor([0, 2])).logits
     torch.testing.assert_close(again.model(padded).logits, in_a_row)
+
+
+def test_compose_gives_what_answers_for_classifiers_and_encoders(folders):
+    given = recipe(folders, "linear")
+    merged = lm.compose(given, task="classification")
+    assert isinstance(merged, Classifier)
+    expected, _ = merged_classifier(given)
+    assert torch.equal(merged.logits(TEXTS), expected.logits(TEXTS))
+    body = lm.compose(given, task="encoding")
+    assert torch.equal(body.embeddings(TEXTS), expected.embeddings(TEXTS))
+    votes = lm.compose({**given, "space": "logits", "operator": "soft"}, task="classification")
+    assert isinstance(votes, lm.LabelVotes)
+    assert votes.weights == pytest.approx(WEIGHTS)
+
+
+def test_where_a_task_makes_no_sense_it_is_refused(folders):
+    given = recipe(folders, "linear")
+    sources, _ = folders
+    named = {**given, "host": {"model": str(sources[0]), "task": "classification"}}
+    with pytest.raises(ValueError, match="give lm.compose the argument task='classification'"):
+        lm.compose(named)
+    latents = {"host": str(sources[0]), "donors": [str(sources[1])], "layers": {0: 0.5}}
+    with pytest.raises(ValueError, match="space='latents' and task='encoding'"):
+        lm.compose(latents, task="encoding")
+    votes = {**given, "space": "logits", "operator": "soft"}
+    with pytest.raises(ValueError, match="gives no labels to vote"):
+        lm.compose(votes, task="encoding")
+    _, base = folders
+    headless = {"space": "weights", "host": str(base), "donors": [str(base)], "alpha": 0.5}
+    headless |= {"operator": "linear"}
+    with pytest.raises(ValueError, match="is no classifier: its class is XLMRobertaModel"):
+        lm.compose(headless, task="classification")
+    assert lm.compose(headless, task="encoding").embeddings(TEXTS).shape == (len(TEXTS), 16)
