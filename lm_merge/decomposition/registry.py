@@ -101,6 +101,17 @@ DELTA: dict[str, Settings] = {
     "tms_5-2": {"steps": 6000},
     "tms_5-2-id": {"steps": 5000},
     "update_tms": {"components": 8, "steps": 2500, "batch": 512},
+    # a pass for each of the 56 modules would cost 28 times as much: all of them masked at once alone
+    "update_trio": {
+        "components": 16,
+        "gate_width": 8,
+        "lr": 3e-3,
+        "steps": 300,
+        "batch": 8,
+        "eval_every": 300,
+        "eval_batch": 32,
+        "losses": {"layerwise": None, "importance": {"weight": 1e-3, "p": 1.0}},
+    },
 }
 
 
