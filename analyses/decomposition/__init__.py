@@ -7,18 +7,3 @@ matrices), "published" (published values next to these). `summary.json` has a ro
 experiment, preset, seed, solved, mmcs, ml2r, n_live, pattern_error_01, pattern_error_02,
 mse_stochastic, ci_l0, faithfulness, steps, cpu_s; null where a target has no known answer.
 """
-
-from typing import TYPE_CHECKING
-
-from analyses.decomposition.config import DecompositionConfig
-from lm_merge.runs.record import Run
-
-if TYPE_CHECKING:
-    from analyses.running.command_line import Tables
-
-
-def run(config: DecompositionConfig, record: Run, *, quiet: bool = True) -> "Tables":
-    """The tables of one experiment."""
-    from analyses.decomposition.analysis import decompose
-
-    return decompose(config, record, quiet=quiet)

@@ -1,17 +1,18 @@
 """One experiment from start to end: target, training, tables, summary."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from torch import Tensor
 
-from analyses.decomposition.config import DecompositionConfig, DecompositionOptions
-from analyses.decomposition.drawing import draw
+from analyses.decomposition.config import DecompositionConfig
+from analyses.decomposition.drawing import draw as draw
 from analyses.decomposition.tables import component_tables, published_table
-from analyses.running.command_line import Tables, run_and_say
+from analyses.running.command_line import Tables
 from lm_merge.decomposition.evaluation import METRICS, evaluate
 from lm_merge.decomposition.fit import Fit
 from lm_merge.decomposition.registry import Experiment, experiment
@@ -35,12 +36,13 @@ SUMMARY_KEYS = {
 }
 
 
-def decompose(config: DecompositionConfig, record: Run, *, quiet: bool = True) -> Tables:
+def run(config: DecompositionConfig, record: Run, *, quiet: bool = True) -> Tables:
     """The tables of one experiment; goes on from the last checkpoint of this configuration."""
     unknown = sorted(set(config.metrics) - set(METRICS))
     if unknown:
         raise ValueError(f"metrics: {unknown} are unknown; choose from {', '.join(METRICS)}")
     made = experiment(config.experiment, config.preset, config.fit, config.target)
+    fit_threads(0)  # the matrices are small: threads would wait for each other
     root = record.folder.parent
     notes: list[str] = []
     target = build_target(made.target, root / TARGETS, device=config.device, note=notes.append)
@@ -55,10 +57,8 @@ def decompose(config: DecompositionConfig, record: Run, *, quiet: bool = True) -
     write_tensors(path, saved(fit), {"experiment": made.model_dump(mode="json")})
     record.add_file(path)
     metrics = pd.DataFrame(fit.history)
-    rows = summary_rows(made, metrics, fit)
-    record.save_summary(rows)
     checkpoint.unlink(missing_ok=True)
-    summary = pd.DataFrame(rows)
+    summary = pd.DataFrame(summary_rows(made, metrics, fit))
     tables = {"metrics": metrics, "summary": summary, "published": published_table(summary)}
     return tables | component_tables(fit.decomposition, made.target.expected)
 
@@ -117,7 +117,7 @@ def saved(fit: Fit) -> dict[str, Tensor]:
     return {**fit.decomposition.tensors, **weights}
 
 
-def summary_line(tables: Tables) -> str:
+def summary(tables: Tables, config: object = None) -> str:
     """The findings in a few lines, for a terminal."""
     rows: Any = tables["summary"]
     name, n = rows.experiment.iloc[0], len(rows)
@@ -133,36 +133,17 @@ def summary_line(tables: Tables) -> str:
     return "\n".join([*lines, f"  {rows.cpu_s.mean():.1f} CPU seconds a seed"])
 
 
-def execute(
-    config: DecompositionConfig, given: dict[str, Any], options: DecompositionOptions
-) -> None:
-    """Run, draw, print; or only train the target."""
-    fit_threads(0)  # the matrices are small: threads would wait for each other
-    if options.only_target:
-        made = experiment(config.experiment, config.preset, config.fit, config.target)
-        folder = options.runs / TARGETS
-        build_target(made.target, folder, device=config.device, note=_say)
-        sys.stdout.write(f"target: {folder}\n")
-        return
-    given = {name: value for name, value in given.items() if name != "only_target"}
-    run: Callable[[DecompositionConfig, Run], Tables] = partial(decompose, quiet=False)
-    run_and_say(
-        "decomposition", config, given, output=options, run=run, draw=draw, summary=summary_line
-    )
+def train_target(config: DecompositionConfig, runs: Path) -> None:
+    """Train and keep the target, and print where it is."""
+    made = experiment(config.experiment, config.preset, config.fit, config.target)
+    build_target(made.target, runs / TARGETS, device=config.device, note=_say)
+    sys.stdout.write(f"target: {runs / TARGETS}\n")
 
 
 def findings(tables: Tables, config: object = None) -> list[dict[str, object]]:
     """Rows of `summary.json`, one a seed. Keys: those that the package's docstring names."""
     rows = tables["summary"].to_dict("records")
     return [{str(key): value for key, value in row.items()} for row in rows]
-
-
-def summary(tables: Tables, config: object = None) -> str:
-    """`summary_line`."""
-    return summary_line(tables)
-
-
-run = decompose
 
 
 def _say(line: str) -> None:

@@ -4,7 +4,6 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, computed_field, model_validator
 
-from analyses.running.options import OutputOptions
 from lm_merge.decomposition.registry import EXPERIMENTS, Preset, experiment
 
 
@@ -50,8 +49,8 @@ class DecompositionConfig(BaseModel):
         made = experiment(self.experiment, self.preset, self.fit, self.target)
         return made.model_dump(mode="json")
 
-
-class DecompositionOptions(DecompositionConfig, OutputOptions):
-    """The configuration, and where results go."""
-
-    only_target: bool = Field(default=False, description="train and keep the target, then stop")
+    @property
+    def words(self) -> str:
+        """What is decomposed, in one line."""
+        n = len(self.seeds)
+        return f"{self.experiment}, preset {self.preset}, {n} seed{'s' * (n > 1)}"

@@ -8,14 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from analyses.decomposition.analysis import decompose, summary_line
+from analyses.decomposition.analysis import summary
 from analyses.decomposition.config import DecompositionConfig
 from analyses.decomposition.drawing import draw
-from analyses.running.command_line import save_figures
+from analyses.running.command_line import computing, save_figures
 from figures import Section, render_page
 from lm_merge.decomposition.registry import Preset
 from lm_merge.runs import sweep
-from lm_merge.threads import fit_threads
 
 INTRODUCTION = (
     "Weights as sums of rank-1 components that matter one input at a time. Each section is one "
@@ -33,11 +32,10 @@ def decompose_several(
     report: bool,
 ) -> None:
     """Run the experiments, print the findings of each; exits with the number of failed ones."""
-    fit_threads(0)  # the matrices are small: threads would wait for each other
     configs = [
         DecompositionConfig(experiment=name, preset=preset, seeds=seeds, fit=fit) for name in names
     ]
-    function = partial(decompose, quiet=False)
+    function = partial(computing("decomposition", fresh=False), quiet=False)
     outcomes = sweep("decomposition", configs, function, root=runs)
     sections, failed = [], 0
     for config, outcome in zip(configs, outcomes, strict=True):
@@ -48,8 +46,8 @@ def decompose_several(
         tables = {path.stem: pd.read_parquet(path) for path in outcome.folder.glob("*.parquet")}
         figures = draw(tables, config)
         save_figures(outcome.folder, figures, ("html",))
-        sys.stdout.write(f"{summary_line(tables)}\n  {outcome.folder}\n")
-        sections.append(Section(config.experiment, summary_line(tables), table=tables["published"]))
+        sys.stdout.write(f"{summary(tables)}\n  {outcome.folder}\n")
+        sections.append(Section(config.experiment, summary(tables), table=tables["published"]))
         sections += [Section("", "", figure) for _, figure, _ in figures]
     if report and sections:
         path = runs / "decomposition-report.html"

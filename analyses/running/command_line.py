@@ -136,22 +136,6 @@ def run_and_report(
     return tables
 
 
-def run_and_say(
-    name: str,
-    config: ConfigT,
-    given: dict[str, Any],
-    *,
-    output: OutputOptions,
-    run: Callable[[ConfigT, Run], Tables],
-    draw: Callable[[Tables, ConfigT], Sequence[Figure]],
-    summary: Callable[[Tables], str],
-) -> None:
-    """`run_and_report` for functions that are given, not those of the analysis's module."""
-    folder, tables = run_recorded(name, config, given, output=output, run=run)
-    export_figures(folder, draw(tables, config), output)
-    sys.stdout.write(f"{summary(tables)}\ntables and figures: {folder}\n")
-
-
 def export_figures(folder: Path, figures: Sequence[Figure], output: OutputOptions) -> None:
     """Figures as pages in a folder, and as images where `export` asks for them."""
     save_figures(folder, figures, ("html",))
