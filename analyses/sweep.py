@@ -9,6 +9,9 @@ The file names an analysis, settings that all cells share, and lists of values:
       recipe.operator: [lerp, slerp]
       recipe.layers: [[3], [5]]
 
+`parts`, a list of {base, grid}, gives several such grids in one sweep; each is on top of the file's
+own base and grid, and where both have an entry the part's is taken.
+
 Every combination is a run of that analysis with a record of its own; one that is finished already is
 found, so a sweep that was stopped goes on where it was, and several processes may share one. The
 tables of all cells are collected, each row with the grid's values. A cell that fails is recorded and
@@ -23,16 +26,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, computed_field
 from rich.console import Console
 from rich.progress import Progress
 
-from analyses import ANALYSES
-from analyses.running.command import config_class_of
 from analyses.running.command_line import Tables, computing, run_recorded
 from analyses.running.loading_bars import without_loading_bars
 from analyses.running.options import OutputOptions, config_in, parse_config
-from analyses.running.recipe_options import changed
+from analyses.sweep_cells import SweepConfig, configs_of, labels_of
 from analyses.sweep_options import Execution
 from lm_merge.errors import one_line_errors
 from lm_merge.recipes import read_mapping
@@ -42,37 +42,12 @@ from lm_merge.runs import (
     InTurn,
     cell_table,
     collect,
-    config_with,
-    grid_labels,
     on_ray,
     sweep,
 )
-from lm_merge.runs.identity import config_hash
 from lm_merge.runs.record import Run
 
 MAX_STATUS = 100
-OPTION = "recipe."
-
-
-class SweepConfig(BaseModel):
-    """An analysis, what its cells share, and the values that tell them apart."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    analysis: str = Field(description=f"one of {', '.join(ANALYSES)}")
-    recipe: Path | None = Field(
-        default=None, description="YAML file of the recipe that all cells start from"
-    )
-    base: dict[str, Any] = Field(default={}, description="settings for all cells")
-    grid: dict[str, list[Any]] = Field(
-        description="setting -> values; `recipe.operator` names a field of the recipe"
-    )
-
-    @computed_field
-    @property
-    def cells(self) -> tuple[str, ...]:
-        """Hash of every cell's configuration, so that changed inputs make another sweep."""
-        return tuple(config_hash(config) for config in configs_of(self))
 
 
 class SweepOptions(SweepConfig, Execution, OutputOptions):
@@ -91,35 +66,9 @@ class CellsFailed(Exception):
         self.n_failed = len(failed)
 
 
-def configs_of(config: SweepConfig) -> list[BaseModel]:
-    """The configuration of every cell, in the order of the grid."""
-    if config.analysis not in ANALYSES:
-        raise ValueError(
-            f"analysis={config.analysis!r} is unknown; choose from {', '.join(ANALYSES)}, or give "
-            "ANALYSES in analyses/__init__.py an entry for a package with modules config and analysis"
-        )
-    config_class = config_class_of(config.analysis)
-    base = dict(config.base)
-    if config.recipe is not None:
-        base["recipe"] = config.recipe
-    return [_config(config_class, base, label) for label in grid_labels(config.grid)]
-
-
-def _config(
-    config_class: type[BaseModel], base: dict[str, Any], label: dict[str, Any]
-) -> BaseModel:
-    """A cell: what all share, and its values, of which `recipe.KEY` changes a field of the recipe."""
-    values = {key: one for key, one in label.items() if not key.startswith(OPTION)}
-    changes = {key.removeprefix(OPTION): label[key] for key in label if key not in values}
-    if changes:
-        default = config_class.model_fields["recipe"].default
-        values["recipe"] = changed(base.get("recipe", default), changes)
-    return config_with(config_class, base, values)
-
-
 def run(config: SweepConfig, record: Run, *, options: SweepOptions, quiet: bool = True) -> Tables:
     """The tables of all cells by name, and "cells": a row each. Raises CellsFailed after the last."""
-    configs, labels = configs_of(config), grid_labels(config.grid)
+    configs, labels = configs_of(config), labels_of(config)
     console = Console(stderr=True)
     with executor_of(options) as executor, Progress(console=console, disable=quiet) as bar:
         task = bar.add_task(config.analysis, total=len(configs))

@@ -126,7 +126,8 @@ def test_options_override_the_file_and_dashes_will_do(tmp_path, capsys):
         ({"grid": {"n_prompts": [4, 0]}}, [], "greater than 0"),
         ({"grid": {"recipe.operator": []}}, [], "at least one value"),
         ({"gird": {}}, [], "gird is unknown; choose from analysis"),
-        ({}, [], "grid"),
+        ({}, [], "needs a grid, parts, or both"),
+        ({"parts": [{"grid": {"n_prompts": [4]}, "bsae": {}}]}, [], "bsae"),
         ({"grid": {}}, ["--cpus", "2"], "give ray or ray_address too"),
         ({"grid": {}}, ["--retries", "-1"], "retries"),
     ],
@@ -156,6 +157,17 @@ def test_sweeps_that_come_along_are_valid(path, tmp_path, monkeypatch):
         return
     config = sweep.SweepConfig(**content)
     assert len(config.cells) == len(set(config.cells)) > 1
+
+
+def test_parts_are_on_top_of_the_file_and_the_part_wins():
+    parts = [{"grid": {"seed": [0, 1]}}, {"base": {"n_prompts": 7}, "grid": {"seed": [2]}}]
+    config = sweep.SweepConfig(
+        analysis="similarity", base=BASE, grid={"n_prompts": [4, 5]}, parts=parts
+    )
+    expected = [(4, 0), (4, 1), (5, 0), (5, 1), (7, 2)]
+    cells: list[SimilarityConfig] = sweep.configs_of(config)
+    assert [(one.n_prompts, one.seed) for one in cells] == expected
+    assert [(one["n_prompts"], one["seed"]) for one in sweep.labels_of(config)] == expected
 
 
 @pytest.mark.parametrize("name", ANALYSES)
