@@ -95,7 +95,8 @@ def merge_cache(
     if type(cache) is not DynamicCache:
         raise TypeError(
             f"past_key_values is a {type(cache).__name__}; a merged model takes a DynamicCache "
-            "(drop cache_implementation), which carries the donors' caches along"
+            "(drop cache_implementation), which carries the donors' caches along. static=True asks for "
+            "static ones"
         )
     if cache.get_seq_length() > 0:
         raise ValueError(

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from lm_merge.generation.padding import padded_left
 from lm_merge.generation.prompts import EncodedPrompts
 from lm_merge.generation.seeding import seeded
+from lm_merge.generation.static.decoding import StaticDecoding
 from lm_merge.generation.token_ids import with_tokens_only
 
 
@@ -21,13 +22,15 @@ def generate(
     *,
     max_new_tokens: int | None = None,
     seed: int | None = None,
+    decoding: StaticDecoding | None = None,
     **hf_arguments: Any,
 ) -> Any:
     """Continue prompts: a text -> the new text, texts -> a list, ids -> ids with the prompt.
 
     Ids without a mask whose rows end in the padding token are padded on the left first. seed: draw
     samples from this seed and leave torch's own generators as they were. Ids without a token are never
-    drawn. Everything else goes to `transformers`' `generate`; its `tokenizer`, which stop strings need,
+    drawn. decoding: decides on static caches; None: `model.generate` is called as it is. Everything
+    else goes to `transformers`' `generate`; its `tokenizer`, which stop strings need,
     is the model's unless given.
     """
     padding = hf_arguments.setdefault("pad_token_id", _padding_token(model, own_tokenizer))
@@ -40,10 +43,12 @@ def generate(
     if max_new_tokens is not None:  # else the model's generation settings count
         hf_arguments["max_new_tokens"] = max_new_tokens
     with seeded(seed, {parameter.device for parameter in model.parameters()}):
-        output = model.generate(  # pyright: ignore[reportCallIssue]
-            input_ids=prompts.input_ids.to(model.device),
+        keywords = {
+            "input_ids": prompts.input_ids.to(model.device),
             **with_tokens_only(hf_arguments, own_tokenizer),
-        )
+        }
+        run: Any = model.generate
+        output = run(**keywords) if decoding is None else decoding.generate(run, (), keywords)
     return in_form_of(prompts, output, own_tokenizer)
 
 

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lm_merge import generation
+from lm_merge.generation.static.decoding import StaticDecoding, require_dynamic
+from lm_merge.generation.static.plain import PlainSystem
 from lm_merge.models.bridging import LateBridge
 from lm_merge.models.forward_pass import token_positions
 from lm_merge.models.hooked_transformer import generate_ids
@@ -246,6 +248,11 @@ class HookedLM:
             use_cache=False,
         ).logits
 
+    @cached_property
+    def decoding(self) -> StaticDecoding:
+        """How this model alone decodes: its recorded steps, and which path the last call took."""
+        return StaticDecoding(PlainSystem(self.require_native("static decoding"), self.name))
+
     def generate(
         self,
         prompts: generation.Prompts,
@@ -255,13 +262,18 @@ class HookedLM:
         attention_mask: Tensor | None = None,
         **arguments: Any,
     ) -> Any:
-        """Continue prompts with this model alone: str -> new text, list -> list, ids -> ids."""
+        """Continue prompts with this model alone: str -> new text, list -> list, ids -> ids.
+
+        On a GPU with static caches and a recorded step where nothing forbids it; `static` and
+        `compile` as in `StaticDecoding.generate`, `decoding.last` has the path taken.
+        """
         encoded = generation.prepare(self.tokenizer, prompts, self.name, chat, attention_mask)
         return self.continue_prompts(encoded, max_new_tokens=max_new_tokens, **arguments)
 
     def continue_prompts(self, prompts: generation.EncodedPrompts, **arguments: Any) -> Any:
         """`generate` for prompts that are encoded already."""
         if self.native is None:
+            require_dynamic(arguments, f"{self.name!r} is a HookedTransformer")
             output = generate_ids(
                 self.hooked,
                 prompts.input_ids,
@@ -271,7 +283,14 @@ class HookedLM:
                 **arguments,
             )
             return generation.in_form_of(prompts, output, self.tokenizer)
-        return generation.generate(self.native, self.tokenizer, prompts, **arguments)
+        decoding = self.decoding
+        if "generate" in vars(self.native):  # of a merge, which decides with its own steps
+            decoding = None
+            if not hasattr(self.merge_attached, "decoding"):
+                require_dynamic(arguments, f"generate of {self.name!r} was replaced")
+        return generation.generate(
+            self.native, self.tokenizer, prompts, decoding=decoding, **arguments
+        )
 
     def check_length(
         self, prompts: generation.EncodedPrompts, max_new_tokens: int | None, arguments: Any

@@ -6,6 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+from lm_merge.generation.static.obstacles import MergeCallback
 from lm_merge.models import HookedLM
 from lm_merge.sites.hooked_transformer import intercepted
 from lm_merge.sites.resid_post import RESID_POST
@@ -87,11 +88,15 @@ def _registered(
 ) -> Iterator[None]:
     with ExitStack() as stack:
         for module, hook in hooks:
-            stack.callback(module.register_forward_hook(hook, prepend=True).remove)
+            stack.callback(module.register_forward_hook(MergeCallback(hook), prepend=True).remove)
         if root is not None:
             root = root.base_model  # so that a body run by itself is merged, too
-            begin = root.register_forward_pre_hook(callbacks.begin, with_kwargs=True, prepend=True)
+            begin = root.register_forward_pre_hook(
+                MergeCallback(callbacks.begin), with_kwargs=True, prepend=True
+            )
             stack.callback(begin.remove)
-            end = root.register_forward_hook(lambda *_: callbacks.end(), prepend=True)
+            end = root.register_forward_hook(
+                MergeCallback(lambda *_: callbacks.end()), prepend=True
+            )
             stack.callback(end.remove)
         yield

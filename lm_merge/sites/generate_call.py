@@ -7,18 +7,20 @@ from typing import Any
 from torch import Tensor
 
 from lm_merge.generation import require_left_padding, with_tokens_only
+from lm_merge.generation.static.decoding import StaticDecoding, require_dynamic
 from lm_merge.models import HookedLM
 
 Frame = Callable[[Tensor], AbstractContextManager[None]]
 
 
 @contextmanager
-def framed_generate(model: HookedLM, frame: Frame) -> Iterator[None]:
+def framed_generate(model: HookedLM, frame: Frame, decoding: StaticDecoding) -> Iterator[None]:
     """Inside, `model.native.generate` runs within `frame(input_ids)`, whoever calls it.
 
     Only there is the whole prompt known: with drafts or a prefill in parts it does not end where the
     first forward pass ends. Prompts padded on the right are refused, and ids without a token are never
-    drawn. A `generate` that somebody put on this very object is put back at the end.
+    drawn. A `generate` that somebody put on this very object is put back at the end. decoding: decides
+    for each call whether it runs on static caches.
     """
     native: Any = model.native
     generate, before = native.generate, vars(native).get("generate")
@@ -29,9 +31,10 @@ def framed_generate(model: HookedLM, frame: Frame) -> Iterator[None]:
         given = arguments[0] if arguments else None
         ids = keywords.get("input_ids", keywords.get("inputs", given))
         if not isinstance(ids, Tensor):
+            require_dynamic(keywords, "only token ids (input_ids) are decoded so")
             return generate(*arguments, **keywords)
         with frame(ids):
-            return generate(*arguments, **keywords)
+            return decoding.generate(generate, arguments, keywords)
 
     native.generate = framed
     try:

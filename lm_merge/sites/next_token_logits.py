@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from lm_merge.generation.static.obstacles import MergeCallback
 from lm_merge.models import HookedLM
 
 Begin = Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], Any]
@@ -31,12 +32,15 @@ def attach_logits(model: HookedLM, begin: Begin, end: End) -> Iterator[None]:
 
     with ExitStack() as stack:
         for handle in (
-            native.register_forward_pre_hook(begin, with_kwargs=True, prepend=True),
-            native.register_forward_hook(end, with_kwargs=True, prepend=True),
-            native.register_forward_pre_hook(lambda *_: running.append(True)),
-            native.register_forward_hook(lambda *_: running.clear(), always_call=True),
+            native.register_forward_pre_hook(MergeCallback(begin), with_kwargs=True, prepend=True),
+            native.register_forward_hook(MergeCallback(end), with_kwargs=True, prepend=True),
+            native.register_forward_pre_hook(MergeCallback(lambda *_: running.append(True))),
+            native.register_forward_hook(
+                MergeCallback(lambda *_: running.clear()), always_call=True
+            ),
         ):
             stack.callback(handle.remove)
         if native.base_model is not native:
-            stack.callback(native.base_model.register_forward_pre_hook(refuse_body_alone).remove)
+            refuse = MergeCallback(refuse_body_alone)
+            stack.callback(native.base_model.register_forward_pre_hook(refuse).remove)
         yield

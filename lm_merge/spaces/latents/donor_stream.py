@@ -26,7 +26,7 @@ class DonorStream:
         self.layers = sorted(layers)
         self.states: dict[int, Tensor] = {}
         self._native = model.native
-        self._body, self._blocks = truncated_body(model, self.layers[-1])
+        self.body, self._blocks = truncated_body(model, self.layers[-1])
         self._pauses: dict[int, _Pause] = {}
         self._returns_tuple = _ReturnsTuple()
         self._blocks[0].register_forward_hook(self._returns_tuple)
@@ -39,23 +39,28 @@ class DonorStream:
                 self._blocks[layer].register_forward_hook(self._keeper(layer))
 
     @property
+    def config(self) -> Any:
+        """The model's configuration, cut to the blocks that run."""
+        return self.body.config
+
+    @property
     def _dtype(self) -> torch.dtype:
-        return next(self._body.parameters()).dtype
+        return next(self.body.parameters()).dtype
 
     @property
     def device(self) -> torch.device:
-        return next(self._body.parameters()).device
+        return next(self.body.parameters()).device
 
     def new_cache(self, batch: int) -> DynamicCache:
         """An empty cache for the blocks that run."""
-        return DynamicCache(config=self._body.config)
+        return DynamicCache(config=self.body.config)
 
     def start(self, inputs: ForwardInputs, cache: DynamicCache | None) -> None:
         """Run on new tokens; `states` then holds resid_post of the merged blocks reached."""
         self.states.clear()
-        follow_training_mode(self._body, self._native)
+        follow_training_mode(self.body, self._native)
         device = self.device
-        self._body(
+        self.body(
             input_ids=inputs.input_ids.to(device),
             attention_mask=_moved(inputs.attention_mask, device),
             position_ids=_moved(inputs.position_ids, device),

@@ -1,11 +1,12 @@
 """The streams of all donors, and of their ancestor, next to one host."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
+from lm_merge.generation.static.obstacles import weights_key
 from lm_merge.models import HookedLM
 from lm_merge.spaces.latents.donor_stream import DonorStream
 from lm_merge.spaces.latents.hooked_transformer_stream import HookedTransformerStream
@@ -48,6 +49,17 @@ class DonorStreams:
     def new_caches(self, batch: int) -> list[Any]:
         """An empty cache for each model that runs."""
         return [stream.new_cache(batch) for stream in self._all]
+
+    @property
+    def configs(self) -> list[Any]:
+        """Configuration of each model that runs, cut to its blocks; of models with a native view."""
+        return [stream.config for stream in self._all if isinstance(stream, DonorStream)]
+
+    def weights_key(self) -> Hashable:
+        """Modules and addresses of the weights that run."""
+        return tuple(
+            weights_key(stream.body) for stream in self._all if isinstance(stream, DonorStream)
+        )
 
     def run(self, inputs: ForwardInputs, caches: Sequence[Any] | None) -> None:
         """Run every model on new tokens."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lm_merge.coefficients import Alpha, alpha_from_lambda, shares_by_layer
 from lm_merge.generation import Prompts, prepare
+from lm_merge.generation.static.decoding import StaticDecoding, require_dynamic
 from lm_merge.models import HookedLM, check_pair
 from lm_merge.operators import get_operator, needs_base
 from lm_merge.recipes import Recipe
@@ -131,6 +132,11 @@ class LatentMerge:
         return MappingProxyType(self._runner.layers)
 
     @property
+    def decoding(self) -> StaticDecoding:
+        """How the merge decodes: its recorded steps, and which path the last call took."""
+        return self._runner.decoding
+
+    @property
     def alpha(self) -> Alpha | dict[int, Alpha]:
         """The donors' weight: one value if all merged blocks share it, else block -> value."""
         values = list(self.layers.values())
@@ -200,7 +206,9 @@ class LatentMerge:
 
         Hugging Face's `generate` on the native view, so sampling, beams, streaming and stopping are
         its arguments; `chat` applies the host's chat template, `seed` seeds the sampling.
-        `assistant_model` may be any of the models, the host or a donor alone included.
+        `assistant_model` may be any of the models, the host or a donor alone included. On a GPU the
+        step runs on static caches where nothing forbids it: `static`, `compile` and `decoding.last`
+        are those of `StaticDecoding`.
         """
         host = self.host
         if "assistant_model" in arguments:
@@ -209,6 +217,8 @@ class LatentMerge:
         for donor in self.donors:
             donor.check_length(encoded, max_new_tokens, arguments)
         view = "hooked" if host.native is None else "native"
+        if host.native is None:
+            require_dynamic(arguments, f"{host.name!r} is a HookedTransformer")
         with self._runner.attach(view), self._runner.generating(encoded.input_ids.shape[1]):
             return host.continue_prompts(encoded, max_new_tokens=max_new_tokens, **arguments)
 

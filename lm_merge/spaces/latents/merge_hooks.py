@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lm_merge.caches.merge_cache import merge_cache
 from lm_merge.coefficients import Alpha
+from lm_merge.generation.static.decoding import StaticDecoding
 from lm_merge.models import HookedLM
 from lm_merge.sites.attach import attach_hooked, attach_native
 from lm_merge.sites.generate_call import framed_generate
@@ -20,6 +21,7 @@ from lm_merge.spaces.latents.latent_pass import LatentPass, raise_if_not_finite
 from lm_merge.spaces.latents.merged_positions import generated_index, real_tokens
 from lm_merge.spaces.latents.state_merge import StateMerge
 from lm_merge.spaces.latents.state_stream import ForwardInputs
+from lm_merge.spaces.latents.static_latents import StaticLatents
 
 
 class MergeHooks:
@@ -42,10 +44,12 @@ class MergeHooks:
         positions: str,
         donor_stream: str,
     ) -> None:
-        self.host, self.merge_states = host, merge_states
-        self.layers, self.positions = layers, positions
-        self.record: AlphaRecord | None = None
+        self.host, self.merge_states, self.positions = host, merge_states, positions
+        self._record: AlphaRecord | None = None
         self._donors = DonorStreams(donors, base, shares, coupled=donor_stream == "coupled")
+        others = [*donors, *([] if base is None else [base])]
+        self._static = StaticLatents(host, others, self._donors, merge_states, layers, shares)
+        self.decoding = StaticDecoding(self._static)
         self._id = uuid.uuid4().hex
         self._prompt_length: int | None = None
         self._pass: LatentPass | None = None
@@ -54,6 +58,24 @@ class MergeHooks:
 
     def __repr__(self) -> str:
         return f"a merge of {self.host.name!r} at {list(self.layers)}"
+
+    @property
+    def layers(self) -> dict[int, Alpha]:
+        """Merged block -> alpha."""
+        return self._static.layers
+
+    @layers.setter
+    def layers(self, layers: dict[int, Alpha]) -> None:
+        self._static.layers = layers
+
+    @property
+    def record(self) -> AlphaRecord | None:
+        """Where alphas are noted."""
+        return self._record
+
+    @record.setter
+    def record(self, record: AlphaRecord | None) -> None:
+        self._record, self._static.recording = record, record is not None
 
     @contextmanager
     def attach(self, view: str) -> Iterator[None]:
@@ -69,7 +91,9 @@ class MergeHooks:
                 stack.callback(self._forget_pass)
                 if view == "native":
                     stack.enter_context(attach_native(self.host, list(self.layers), self))
-                    stack.enter_context(framed_generate(self.host, self._generating_once))
+                    stack.enter_context(
+                        framed_generate(self.host, self._generating_once, self.decoding)
+                    )
                 else:
                     stack.enter_context(attach_hooked(self.host, list(self.layers), self))
                 yield
@@ -92,15 +116,20 @@ class MergeHooks:
         before = self._prompt_length, self._unchecked
         self._prompt_length, self._unchecked = prompt_length, []
         passes = self._unchecked
+        self._static.not_finite = None
         try:
             yield
         except Exception:  # sampling from NaN raises an error of torch's
-            raise_if_not_finite(passes)
+            raise_if_not_finite([*passes, *self._static_passes()])
             raise
         else:
-            raise_if_not_finite(passes)
+            raise_if_not_finite([*passes, *self._static_passes()])
         finally:
             self._prompt_length, self._unchecked = before
+
+    def _static_passes(self) -> list[LatentPass]:
+        """What a recorded step noted of the tokens after the prompt."""
+        return [] if self._static.not_finite is None else [self._static.not_finite]
 
     def begin(self, module: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """Before the host's forward: run the donors on the same tokens."""

@@ -10,12 +10,14 @@ from torch import Tensor
 
 from lm_merge.caches.merge_cache import merge_cache
 from lm_merge.coefficients.shares import row_on_device
+from lm_merge.generation.static.decoding import StaticDecoding
 from lm_merge.models import HookedLM
 from lm_merge.operators.distributions import get_ensemble_method
 from lm_merge.sites.generate_call import framed_generate
 from lm_merge.sites.next_token_logits import attach_logits
 from lm_merge.spaces.host_lock import HostLock
 from lm_merge.spaces.logits.logit_stream import LogitStream, at_width
+from lm_merge.spaces.logits.static_ensemble import StaticEnsemble
 from lm_merge.spaces.non_finite import NonFiniteMerge
 
 
@@ -27,16 +29,27 @@ class EnsembleHooks:
     """
 
     def __init__(self, models: Sequence[HookedLM], method: str, weights: Sequence[float]) -> None:
-        self.host, self.weights = models[0], tuple(weights)
+        self.host = models[0]
         self._names = [model.name for model in models]
         self._streams = [LogitStream(model) for model in models[1:]]
         self._merge = get_ensemble_method(method)
+        self._static = StaticEnsemble(models, self._streams, self._merge, weights)
+        self.decoding = StaticDecoding(self._static)
         self._id = uuid.uuid4().hex
         self._lock = HostLock(self.host, self)
         self._nan: Tensor | None = None  # which models gave NaN; on the host's device
 
     def __repr__(self) -> str:
         return f"an ensemble of {', '.join(map(repr, self._names))}"
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """One a model, host first."""
+        return self._static.weights
+
+    @weights.setter
+    def weights(self, weights: Sequence[float]) -> None:
+        self._static.weights = tuple(weights)
 
     @contextmanager
     def attach(self) -> Iterator[None]:
@@ -49,7 +62,8 @@ class EnsembleHooks:
             if nested:
                 yield
                 return
-            framed = framed_generate(self.host, lambda _: nullcontext())
+            self._static.not_a_number = None
+            framed = framed_generate(self.host, lambda _: nullcontext(), self.decoding)
             try:
                 with framed, attach_logits(self.host, self._begin, self._end):
                     yield
@@ -122,7 +136,8 @@ class EnsembleHooks:
         self._nan[indices] |= logits.detach().isnan().flatten(1).any(dim=1)
 
     def _raise_for_nan(self) -> None:
-        flags = self._nan
+        found = [one for one in (self._nan, self._static.not_a_number) if one is not None]
+        flags = torch.stack(found).any(dim=0) if found else None
         if flags is not None and flags.any():
             names = ", ".join(repr(self._names[i]) for i in flags.nonzero().flatten().tolist())
             raise NonFiniteMerge(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lm_merge.coefficients.shares import donor_shares
 from lm_merge.generation import Prompts, prepare
+from lm_merge.generation.static.decoding import StaticDecoding
 from lm_merge.models import HookedLM, check_vocabulary
 from lm_merge.operators.distributions import UNWEIGHTED_METHODS, get_ensemble_method
 from lm_merge.recipes import Recipe
@@ -96,6 +97,11 @@ class LogitEnsemble:
         return composed_name(names, "logits", self.method, amount_phrase(amounts))
 
     @property
+    def decoding(self) -> StaticDecoding:
+        """How the ensemble decodes: its recorded steps, and which path the last call took."""
+        return self._runner.decoding
+
+    @property
     def weights(self) -> tuple[float, ...]:
         """Weight of each model, host first; they sum to 1."""
         return self._runner.weights
@@ -159,7 +165,8 @@ class LogitEnsemble:
 
         Hugging Face's `generate`, so sampling, beams, streaming and stopping are its arguments;
         `chat` applies the host's chat template, `seed` seeds the sampling. `assistant_model` may be
-        any of the models, the host or another alone included.
+        any of the models, the host or another alone included. `static` and `compile` as in
+        `StaticDecoding.generate`.
         """
         host = self.host
         if "assistant_model" in arguments:

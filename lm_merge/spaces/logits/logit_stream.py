@@ -23,6 +23,11 @@ class LogitStream:
         self._twin: Any = weight_sharing_copy(model.native)
         self._takes = set(inspect.signature(self._twin.forward).parameters)
 
+    @property
+    def twin(self) -> Any:
+        """The modules that run."""
+        return self._twin
+
     def new_cache(self) -> DynamicCache:
         """An empty cache for this model's blocks."""
         return DynamicCache(config=self._twin.config)
