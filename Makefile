@@ -62,7 +62,7 @@ languages: $(STAMP) ## which languages' models to merge: a study of 22; DATA=FOL
 	$(BIN)/python -m analyses.languages --data $(DATA) --export figures/languages $(ARGS)
 
 notebooks: $(STAMP) ## run every notebook from top to bottom
-	$(BIN)/python -m pytest -o filterwarnings=default --nbmake notebooks
+	$(BIN)/python -m pytest -o filterwarnings=default -p nbmake.pytest_plugin --nbmake notebooks
 
 bench: $(STAMP) ## speed and memory next to the alternatives; PEER=PATH/mergekit-yaml for its rows, too
 	for name in decode operators assisted cka curvature layerwise many_models; do \

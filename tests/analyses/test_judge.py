@@ -113,6 +113,7 @@ def test_a_bundled_model_judges_end_to_end(tmp_path, capsys):
     assert len(judging[judging.metric == "accuracy"]) == 2 * 5
 
 
+@pytest.mark.slow
 def test_a_replayed_judge_beside_another_gives_their_agreement(tmp_path):
     data = many_pairs(tmp_path / "pairs.jsonl", 9)
     with serving(HostileEndpoint(knows_the_answer)) as url:

@@ -136,6 +136,7 @@ def test_the_recipe_given_is_among_the_merges_of_latents():
     assert one_alpha.shown_alpha == 0.9
 
 
+@pytest.mark.slow
 def test_the_command_says_whether_the_direction_holds(tmp_path, prompts, capsys):
     arguments = ["--operators", "[slerp]", "--alphas", "[0.5]", "--prompts", str(prompts)]
     command("spaces", ["--runs", str(tmp_path), *arguments])

@@ -12,7 +12,13 @@ from lm_merge.runs.cells import run_cell
 from lm_merge.runs.on_ray import _OnRay
 from lm_merge.runs.record import read_record
 
-pytest.importorskip("ray", reason="Ray is an extra: pip install 'lm-merge[ray]'")
+
+@pytest.fixture(scope="module", autouse=True)
+def _ray():
+    """Imported when a test of this file runs: it takes seconds."""
+    pytest.importorskip("ray", reason="Ray is an extra: pip install 'lm-merge[ray]'")
+
+
 on_two_cpus = pytest.mark.parametrize("executor", [2], indirect=True)
 
 

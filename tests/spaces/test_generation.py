@@ -42,7 +42,7 @@ def test_cached_decoding_is_recomputation(family, stream):
 
 @pytest.mark.parametrize("positions", ["all", "last"])
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("family", ["qwen2", "mistral"])
+@pytest.mark.parametrize("family", ["qwen2", pytest.param("mistral", marks=pytest.mark.slow)])
 def test_every_way_of_decoding_equals_the_same_without_a_cache(family, way, positions):
     merge, tokens = merge_of(family, positions=positions), random_tokens(1, 9)
     common = {"max_new_tokens": N_NEW, "do_sample": False, "eos_token_id": None}

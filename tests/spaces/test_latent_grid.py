@@ -19,7 +19,13 @@ CELLS = tuple(
 
 
 @pytest.mark.parametrize(
-    ("family", "at_once"), [("qwen2", 3), ("qwen2", 16), ("gemma2", 3), ("gpt_neox", 3)]
+    ("family", "at_once"),
+    [
+        ("qwen2", 3),
+        ("gemma2", 3),
+        pytest.param("qwen2", 16, marks=pytest.mark.slow),
+        pytest.param("gpt_neox", 3, marks=pytest.mark.slow),
+    ],
 )
 def test_every_cell_gives_the_logits_of_its_own_merge(family, at_once):
     host, donor, other, base = (random_lm(family, seed) for seed in range(4))

@@ -70,7 +70,7 @@ def test_any_architecture_speaks_beside_any_other(models, family):
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("method", ["soft", "majority"])
+@pytest.mark.parametrize("method", ["soft", pytest.param("majority", marks=pytest.mark.slow)])
 def test_every_way_of_decoding_equals_the_same_without_a_cache(models, way, method):
     ensemble, tokens = lm.LogitEnsemble(models[:2], method=method), random_tokens(1, 9)
     uncached = {"num_beams": 3} if way == "beams" else {}

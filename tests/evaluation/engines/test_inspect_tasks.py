@@ -88,6 +88,7 @@ def test_the_bundled_questions_score_as_our_own_asking(tmp_path):
     assert 0 < sum(ours) < len(ours) == 12
 
 
+@pytest.mark.slow
 def test_judgebench_gives_the_official_accuracy(tmp_path):
     log = log_of(judgebench(str(PAIRS)), stub_model(), tmp_path)
     expected = {
