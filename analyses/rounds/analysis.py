@@ -1,9 +1,6 @@
 """What `python -m analyses.rounds` does, draws and reports."""
 
-import resource
-import shutil
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +40,6 @@ def run(config: RoundsConfig, record: Run, *, quiet: bool = True) -> Tables:
     }
     folder = config.states / config_hash(config)
     start = started(config, folder)
-    note = _Monitor(folder, config.max_epochs * len(selection.names), quiet)
     rounds = Rounds(
         start=dict.fromkeys(selection.names, str(start)),
         train=cut["train"],
@@ -54,22 +50,37 @@ def run(config: RoundsConfig, record: Run, *, quiet: bool = True) -> Tables:
         ),
         folder=folder,
         base=config.base,
-        on_row=note,
+        on_row=_Progress(config.max_epochs * len(selection.names), quiet),
     )
     last = rounds.run()
     if config.mirror is not None:
         for locale, place in last.items():
             mirror(place, config.mirror / locale)
-    record.update(device="cpu", models=dict(config.inputs), seeds=(config.seed,))
+    record.update(
+        device="cpu",
+        models=dict(config.inputs),
+        seeds=(config.seed,),
+        notes=tuple(dict.fromkeys(rounds.notes)),
+    )
     return {
-        "monitor": pd.DataFrame(rounds.monitor).merge(note.table(), how="left"),
-        "merges": pd.DataFrame(rounds.merges, columns=MERGES),
+        "monitor": pd.DataFrame(rounds.monitor).merge(pd.DataFrame(rounds.costs), how="left"),
+        "merges": merge_table(rounds.merges, rounds.monitor, config.effect_after),
         "sources": pd.DataFrame(selection.rows()),
         "accuracy": pd.DataFrame(measured(config, selection, last, cut)),
     }
 
 
 MERGES = ["epoch", "score", "accepted", "reason", "dev_before", "dev_after"]
+
+
+def merge_table(
+    merges: list[dict[str, Any]], monitor: list[dict[str, Any]], after: int
+) -> pd.DataFrame:
+    """Table "merges", with the sources' mean dev accuracy so many epochs later; NaN after the end."""
+    accuracies = pd.DataFrame(monitor).groupby("epoch").dev_accuracy.mean()
+    table = pd.DataFrame(merges, columns=MERGES)
+    later = [float(accuracies.get(epoch + after, float("nan"))) for epoch in table.epoch]
+    return table.assign(dev_later=pd.Series(later, dtype=float))
 
 
 def started(config: RoundsConfig, folder: Path) -> Path:
@@ -113,32 +124,24 @@ def measured(
     ]
 
 
-class _Monitor:
-    """Seconds, memory and disk of every epoch that runs now; a line each, with the time left."""
+class _Progress:
+    """A line for every epoch and merge, with the time left."""
 
-    def __init__(self, folder: Path, n_epochs: int, quiet: bool) -> None:
-        self._folder, self._n_epochs, self._quiet = folder, n_epochs, quiet
-        self._rows, self._last, self._seen = list[dict[str, Any]](), time.monotonic(), 0
+    def __init__(self, n_epochs: int, quiet: bool) -> None:
+        self._n_epochs, self._quiet, self._seconds = n_epochs, quiet, list[float]()
 
     def __call__(self, row: dict[str, Any]) -> None:
-        now = time.monotonic()
-        seconds, self._last = now - self._last, now
-        if "locale" in row:
-            self._seen += 1
-            free = shutil.disk_usage(self._folder).free / 1e9
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # kB on Linux
-            own = {"epoch": row["epoch"], "locale": row["locale"], "seconds": seconds}
-            self._rows.append({**own, "peak_memory_gb": peak, "free_disk_gb": free})
+        if "seconds" in row:
+            self._seconds.append(row["seconds"])
         if not self._quiet:
-            left = (self._n_epochs - self._seen) * sum(one["seconds"] for one in self._rows)
-            left /= max(1, len(self._rows))
-            shown = ", ".join(f"{key} {value}" for key, value in row.items())
+            mean = sum(self._seconds) / max(1, len(self._seconds))
+            left = (self._n_epochs - len(self._seconds)) * mean
+            shown = ", ".join(
+                f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
+                for key, value in row.items()
+                if value not in (None, "")
+            )
             sys.stderr.write(f"{shown}; about {left:.0f} s left\n")
-
-    def table(self) -> pd.DataFrame:
-        """Columns epoch, locale, seconds, peak_memory_gb, free_disk_gb."""
-        columns = ["epoch", "locale", "seconds", "peak_memory_gb", "free_disk_gb"]
-        return pd.DataFrame(self._rows, columns=columns)
 
 
 def draw(tables: Tables, config: RoundsConfig) -> list[Figure]:

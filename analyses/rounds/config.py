@@ -26,6 +26,9 @@ class RoundsConfig(RoundsSettings, SelectionOptions):
         default=None,
         description="so many texts of each partition, drawn with a fixed seed; None: all",
     )
+    effect_after: PositiveInt = Field(
+        default=1, description="epochs after a merge at which its effect on dev is read"
+    )
     states: Path = Field(
         default=Path("runs/.rounds"), description="folder of the states of training"
     )

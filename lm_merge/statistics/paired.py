@@ -51,7 +51,7 @@ class PairedDifference:
     mean, with low and high (BCa), in the differences' unit; d_z = mean / standard deviation of the
     differences; p-values, two-sided, of the t test, the sign-flip permutation test, and Wilcoxon's
     signed-rank test. NaN for fewer than two items; intervals and tests are undefined, too, where all
-    differences are equal, except the permutation test.
+    differences are equal up to rounding, except the permutation test and Wilcoxon's.
     """
 
     mean: float
@@ -76,9 +76,9 @@ def paired_difference(
     if n < 2:
         mean = float(kept.mean()) if n else nan
         return PairedDifference(mean, nan, nan, nan, nan, nan, nan, n)
-    low, high = bca_interval(kept, confidence=confidence, seed=seed)
+    varies = float(np.ptp(kept)) > ROUNDING * float(np.abs(kept).max())
+    low, high = bca_interval(kept, confidence=confidence, seed=seed) if varies else (nan, nan)
     spread = float(kept.std(ddof=1))
-    varies = float(np.ptp(kept)) > 0
     nonzero = kept[kept != 0]
     return PairedDifference(
         mean=float(kept.mean()),

@@ -23,10 +23,13 @@ def train_epoch(
     locale: str,
     epoch: int,
     settings: RoundsSettings,
+    *,
+    held: int | None = None,
 ) -> tuple[list[float], float]:
     """One pass over the texts; losses of its steps in nats, and the last learning rate.
 
-    moments: read and replaced in place. The schedule is a line from the peak to 0 over all epochs; after
+    held: texts that pass through the model at once; None: a whole batch. moments: read and replaced in
+    place. The schedule is a line from the peak to 0 over all epochs; after
     a reset of the moments the first steps warm up.
     """
     key = [settings.seed, epoch, zlib.crc32(locale.encode())]
@@ -47,10 +50,13 @@ def train_epoch(
         rate = settings.learning_rate * share * min(1.0, (number + 1) / (warm + 1))
         optimizer.param_groups[0]["lr"] = rate
         optimizer.zero_grad()
-        loss = _loss(model, texts, chosen, settings.max_length)
-        loss.backward()
+        losses.append(0.0)
+        for start in range(0, len(chosen), held or len(chosen)):
+            part = chosen[start : start + (held or len(chosen))]
+            loss = _loss(model, texts, part, settings.max_length) * (len(part) / len(chosen))
+            loss.backward()
+            losses[-1] += float(loss.detach())
         optimizer.step()
-        losses.append(float(loss.detach()))
     model.model.eval()
     moments.clear()
     moments.update(_moments_of(optimizer, named))

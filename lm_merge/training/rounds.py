@@ -5,6 +5,7 @@ on disk, so that a run that was stopped goes on with the next epoch and ends wit
 order of the texts and the random state of an epoch follow from seed, locale and epoch alone.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,8 @@ from lm_merge.evaluation.selected_sources import VOTES, combined
 from lm_merge.evaluation.transfer import right_answers
 from lm_merge.models.classifier import Classifier, load_classifier
 from lm_merge.training.epochs import train_epoch
+from lm_merge.training.memory import with_smaller_batches
+from lm_merge.training.monitoring import cost_since
 from lm_merge.training.rounds_settings import RoundsSettings
 from lm_merge.training.state import (
     FACTS,
@@ -37,7 +40,8 @@ class Rounds:
     """Models by locale, their texts, and what has happened so far.
 
     start: locale -> classifier that its training starts from. folder: where states are kept. monitor:
-    rows of table `monitor`; merges: rows of table `merges`. on_row: called with each row, for progress.
+    rows of table `monitor`; costs: what each epoch cost when it was trained (`cost_since`); merges: rows
+    of table `merges`; notes: on memory that ran out. on_row: called with each row, for progress.
     """
 
     start: Mapping[str, str]
@@ -51,6 +55,9 @@ class Rounds:
     monitor: list[dict[str, Any]] = field(default_factory=list)
     merges: list[dict[str, Any]] = field(default_factory=list)
     curves: dict[str, Curves] = field(default_factory=dict)
+    costs: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    _held: int | None = field(default=None, init=False)  # texts at once, once memory ran out
 
     def run(self) -> dict[str, Path]:
         """All epochs and merges; locale -> folder of its last state."""
@@ -59,6 +66,7 @@ class Rounds:
             raise ValueError(
                 f"method={settings.method!r} is a vote; rounds need a merge of weights"
             )
+        self.folder.mkdir(parents=True, exist_ok=True)
         for epoch in range(1, settings.max_epochs + 1):
             for locale in self.selection.names:
                 self._epoch(locale, epoch)
@@ -91,22 +99,39 @@ class Rounds:
         """Train one epoch, or read its state; either way it is in the monitor and in the curves."""
         place, before = self._own_place(locale, epoch), self.curves.get(locale, Curves((), ()))
         if not place.is_dir():
-            model, moments, step = self._at(locale, epoch - 1)
-            losses, rate = train_epoch(
-                model, self.train[locale], moments, step, locale, epoch, self.settings
-            )
+            started = time.monotonic()
+            model, moments, step, losses, rate = self._trained(locale, epoch)
             right = right_answers(model, self.dev[locale])
             row = {"epoch": epoch, "locale": locale, "loss": float(np.mean(losses))}
             row |= {"dev_accuracy": float(right.mean()), "learning_rate": rate}
             facts = {"step": step + len(losses), "losses": losses, "row": row}
+            facts["cost"] = cost_since(started, len(self.train[locale]), self.folder)
             write_state(model.model, moments, facts, place)
             if model.tokenizer is not None:
                 model.tokenizer.save_pretrained(place)
         facts = read_facts(place / FACTS)
         self.monitor.append(facts["row"])
-        self.on_row(facts["row"])
+        self.costs.append({"epoch": epoch, "locale": locale, **facts.get("cost", {})})
+        self.on_row({**facts["row"], **facts.get("cost", {})})
         accuracies = (*before.dev_accuracies, facts["row"]["dev_accuracy"])
         self.curves[locale] = Curves((*before.losses, *facts["losses"]), accuracies)
+
+    def _trained(
+        self, locale: str, epoch: int
+    ) -> tuple[Classifier, dict[str, Tensor], int, list[float], float]:
+        """Model, moments, steps before, losses and last rate; smaller parts where memory runs out."""
+
+        def attempt(held: int, _: int) -> Any:
+            model, moments, step = self._at(locale, epoch - 1)  # nothing is half trained
+            losses, rate = train_epoch(
+                model, self.train[locale], moments, step, locale, epoch, self.settings, held=held
+            )
+            self._held = held
+            return model, moments, step, losses, rate
+
+        found, notes = with_smaller_batches(attempt, self._held or self.settings.batch, 1)
+        self.notes += notes
+        return found
 
     def _at(self, locale: str, epoch: int) -> tuple[Classifier, dict[str, Tensor], int]:
         """Model, moments and steps done after an epoch; epoch 0 is the start."""

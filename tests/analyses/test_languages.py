@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from massive_data import LOCALES, N_IDS, write_classifiers, write_massive
 from safetensors import safe_open
 
 from analyses.languages import analysis, target
@@ -23,38 +24,10 @@ from lm_merge.evaluation.transfer import contrasts, summary_rows
 from lm_merge.runs.record import start_run
 from lm_merge.zoo.ngram_settings import PretrainingSettings, TuningSettings
 
-LOCALES = ("de-DE", "nl-NL", "fi-FI", "et-EE")
-STEMS = {  # two related pairs, so that similarity has something to find
-    "de-DE": ("weck mich", "spiel musik", "wie wird regen"),
-    "nl-NL": ("wek mij", "speel muziek", "hoe wordt regen"),
-    "fi-FI": ("herata minut", "soita laulu", "sataako huomenna"),
-    "et-EE": ("arata mind", "mangi laulu", "kas sajab homme"),
-}
-INTENTS = ("alarm_set", "play_music", "weather_query")
-N_IDS = {"train": 36, "dev": 9, "test": 12}
-
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    labels, rows, number = [], [], 0
-    for partition, n in N_IDS.items():
-        for place in range(n):
-            labels.append((number, partition, "scenario", INTENTS[place % 3]))
-            for locale in LOCALES:
-                rows.append((str(number), locale, f"{STEMS[locale][place % 3]} {number}"))
-            number += 1
-    pd.DataFrame(rows, columns=["id", "locale", "utt"]).to_parquet(
-        folder / "massive11_utt.parquet", index=False
-    )
-    pd.DataFrame(labels, columns=["id", "partition", "scenario", "intent"]).to_csv(
-        folder / "massive11_labels.csv", index=False
-    )
-    near = np.array(
-        [[1, 0.9, 0.3, 0.2], [0.9, 1, 0.25, 0.3], [0.3, 0.25, 1, 0.8], [0.2, 0.3, 0.8, 1]]
-    )
-    pd.DataFrame(near, columns=LOCALES).to_csv(folder / "uriel_syntax_knn_cos_52.csv", index=False)
-    return folder
+    return write_massive(tmp_path_factory.mktemp("data"))
 
 
 def study(data: Path) -> LanguagesConfig:
@@ -160,6 +133,22 @@ def test_failures_are_listed_by_name_and_the_rest_is_kept(finished, data, tmp_pa
     ):
         transfer_matrix.run(config, record)
     assert "de-DE" not in str(error.value)
+
+
+def test_every_model_is_loaded_once(data, tmp_path, monkeypatch):
+    loaded = []
+    original = transfer_matrix.load_classifier
+
+    def counted(name, **options):
+        loaded.append(Path(name).name)
+        return original(name, **options)
+
+    monkeypatch.setattr(transfer_matrix, "load_classifier", counted)
+    config = TransferMatrixConfig(data=data, sources=write_classifiers(tmp_path))
+    with start_run("transfer_matrix", config, root=tmp_path / "runs") as record:
+        table = transfer_matrix.run(config, record)["transfer"]
+    assert loaded == [f"models_{locale}" for locale in LOCALES]
+    assert len(table) == 4 * 4 * 2
 
 
 def test_predicted_labels_are_kept(finished, data):
@@ -286,7 +275,9 @@ def test_rounds_by_command(finished, data, tmp_path):
     with start_run("rounds", config, root=tmp_path) as record:
         tables = rounds.run(config, record)
     assert tables["monitor"].groupby("locale").epoch.max().to_dict() == {"de-DE": 2, "et-EE": 2}
-    assert tables["monitor"].seconds.notna().all()
+    assert tables["monitor"][["seconds", "texts_per_second", "peak_memory_gb"]].min().min() > 0
+    later = tables["monitor"].query("epoch == 2").dev_accuracy.mean()
+    assert tables["merges"].dev_later.tolist() == pytest.approx([later, float("nan")], nan_ok=True)
     assert tables["merges"].accepted.tolist() == [True, True]
     test = tables["accuracy"].query("partition == 'test'").set_index("system").accuracy_frac
     assert test["rounds"] == test["source de-DE"]  # all of the merge was given back

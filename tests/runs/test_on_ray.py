@@ -4,9 +4,13 @@ import secrets
 
 import pytest
 import sweep_cells
+from massive_data import LOCALES, write_classifiers, write_massive
 from pandas.testing import assert_frame_equal
 from sweep_cells import Settings, configs, finished, traced
 
+from analyses.similarity_merging import analysis as similarity_merging
+from analyses.similarity_merging.config import SimilarityMergingConfig
+from lm_merge.evaluation.selected_sources import VOTES
 from lm_merge.runs import collect, grid, grid_labels, on_ray, sweep
 from lm_merge.runs.cells import run_cell
 from lm_merge.runs.on_ray import _OnRay
@@ -89,6 +93,36 @@ def test_a_killed_worker_is_tried_again(tmp_path, executor):
     )
     assert {outcome.status for outcome in outcomes} == {"finished"}
     assert len(traced(tmp_path)[0.5]) == 2
+
+
+@pytest.mark.slow
+@on_two_cpus
+def test_merges_and_votes_of_many_targets_are_those_in_turn_though_a_worker_is_killed(
+    tmp_path, executor
+):
+    data = write_massive(tmp_path)
+    given = {"data": data, "sources": write_classifiers(tmp_path), "target": LOCALES[0]}
+    given |= {"similarity": data / "uriel_syntax_knn_cos_52.csv", "n_sources": 2}
+    methods = ["linear", "slerp", "norm_mean", "nuslerp", *VOTES]
+    values = {"target": list(LOCALES), "method": methods}
+    settings, labels = grid(SimilarityMergingConfig(**given), values), grid_labels(values)
+    serial = sweep("merging", settings, similarity_merging.run, root=tmp_path / "serial")
+    on_cluster = sweep(
+        "merging",
+        settings,
+        sweep_cells.merging_killed_once,
+        root=tmp_path / "ray",
+        executor=executor,
+        retries=1,
+    )
+    assert (tmp_path / "killed").exists()
+    assert [outcome.status for outcome in on_cluster] == ["finished"] * len(LOCALES) * 8
+    assert set(finished(tmp_path / "ray").values()) == {1}
+    expected, tables = collect(serial, labels), collect(on_cluster, labels)
+    for name, table in tables.items():
+        assert_frame_equal(table, expected[name], check_exact=True)
+    rows = tables["accuracy"].query("kind in ['merge', 'vote'] and partition == 'test'")
+    assert len(rows) == len(LOCALES) * 8
 
 
 @pytest.mark.slow

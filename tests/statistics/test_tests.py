@@ -77,6 +77,8 @@ def test_a_paired_difference_holds_all_there_is_to_say():
     assert 1.0 < found.low < 2.5 < found.high < 4.0
     equal = paired_difference(np.full(5, 0.5))
     assert np.isnan([equal.low, equal.d_z, equal.p_t]).all()
+    nearly = paired_difference(np.array([0.3 - 0.1, 0.2, 0.2, 0.2]))  # but for rounding
+    assert np.isnan([nearly.low, nearly.d_z, nearly.p_t]).all()
     assert equal.p_permutation == 2 / 2**5
     nothing = paired_difference(np.array([np.nan]))
     assert (nothing.n, math.isnan(nothing.mean)) == (0, True)

@@ -11,6 +11,7 @@ from lm_merge.coefficients.selection import select_by_hand
 from lm_merge.evaluation.massive import LabelledTexts
 from lm_merge.evaluation.selected_sources import combined
 from lm_merge.models.classifier import Classifier
+from lm_merge.training.epochs import train_epoch
 from lm_merge.training.rounds import Rounds
 from lm_merge.training.rounds_settings import RoundsSettings
 from lm_merge.zoo.ngram_classifier import NgramConfig, NgramForSequenceClassification
@@ -119,3 +120,31 @@ def test_a_merge_that_harms_is_not_given_back(start, tmp_path, monkeypatch):
     apart = rounds(start, tmp_path / "apart", max_epochs=2, merge_every=99).run()
     assert equal(tensors(found["aa-AA"]), tensors(apart["aa-AA"]))
     assert lm.load_classifier(found["aa-AA"]).labels == LABELS
+
+
+def test_where_memory_runs_out_smaller_parts_give_the_same_steps(start, tmp_path, monkeypatch):
+    tried = []
+
+    def short_of_memory(*arguments, held, **options):
+        tried.append(held)
+        if held > 2:
+            raise torch.OutOfMemoryError("fake")
+        return train_epoch(*arguments, held=held, **options)
+
+    whole = rounds(start, tmp_path / "whole", max_epochs=2, merge_every=99)
+    expected = whole.run()
+    monkeypatch.setattr("lm_merge.training.rounds.train_epoch", short_of_memory)
+    run = rounds(start, tmp_path / "short", max_epochs=2, merge_every=99)
+    found = run.run()
+    assert tried == [4, 2, 2, 2, 2]  # once found out, it stays
+    assert run.notes == ["out of memory: batch 2, accumulation 2 from here on"]
+    for locale in WORDS:
+        ours, theirs = tensors(found[locale]), tensors(expected[locale])
+        for name, values in ours.items():
+            torch.testing.assert_close(values, theirs[name], rtol=1e-3, atol=1e-4)
+    assert [row["locale"] for row in run.costs] == ["aa-AA", "bb-BB"] * 2
+    again = rounds(start, tmp_path / "short", max_epochs=2, merge_every=99)
+    again.run()
+    assert (
+        again.costs == run.costs
+    )  # of the epochs when they were trained, not when they were found
