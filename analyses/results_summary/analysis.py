@@ -42,7 +42,7 @@ def _chosen(accuracy: pd.DataFrame, config: ResultsSummaryConfig) -> pd.DataFram
         _check_there("targets", config.targets, kept.target)
         kept = kept[kept.target.isin(config.targets)]
     if config.systems is not None:
-        first = kept.system.str.split(" ").str[0]
+        first = kept.system.str.extract(r"^([^ ,]+)", expand=False)
         _check_there("systems", config.systems, first)
         kept = kept[first.isin(config.systems)]
     return pd.DataFrame(kept).reset_index(drop=True)

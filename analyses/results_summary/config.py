@@ -5,6 +5,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
+READ = ("similarity_merging", "rounds")  # analyses whose runs are read
+
 
 class ResultsSummaryConfig(BaseModel):
     """Which runs are read, and what of them."""
@@ -30,6 +32,9 @@ class ResultsSummaryConfig(BaseModel):
     @property
     def read(self) -> tuple[str, ...]:
         """Names of the runs that are there, so that new ones make another summary."""
-        return tuple(
-            sorted(path.parent.name for path in self.folder.glob("*merging-*/record.json"))
-        )
+        found = [
+            path.parent.name
+            for name in READ
+            for path in self.folder.glob(f"*-{name}-*/record.json")
+        ]
+        return tuple(sorted(found))

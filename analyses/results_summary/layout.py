@@ -13,29 +13,34 @@ from lm_merge.runs.record import RunRecord
 def write_reference_layout(runs: Sequence[tuple[Path, RunRecord]], folder: Path) -> Path:
     """Write `<weights>_<locale>/results.json` for merges, `ensemble_<method>_<locale>/` for votes.
 
-    Each has experiment_info, performance (accuracy, correct, total, error_rate) and sources with
-    weights; of several methods of one kind of weights and target the method is in the name, too.
+    Of rounds, `iterative_<method>_<locale>/`. Each has experiment_info, performance (accuracy, correct,
+    total, error_rate) and sources with weights. Of several methods of one kind of weights and target the
+    method is in the name, too, and the configuration's hash where that does not tell two apart.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for place, record in runs:
         given = record.config_resolved
-        target, weights, method = given["target"], given["weights"], given["method"]
+        rounds = record.analysis == "rounds"
+        target, method = given["target"], given["method"]
+        weights = "iterative" if rounds else given["weights"]
         vote = method in ENSEMBLE_METHODS
-        name = f"ensemble_{method}_{target}" if vote else f"{weights}_{target}"
-        own = folder / name
-        if own.exists():
-            own = folder / f"{weights}_{method}_{target}"
-        own.mkdir(exist_ok=True)
+        kind = f"ensemble_{method}" if vote else f"iterative_{method}" if rounds else weights
+        own = _free(
+            folder,
+            f"{kind}_{target}",
+            f"{weights}_{method}_{target}",
+            f"{weights}_{method}_{target}_{record.config_hash[:8]}",
+        )
         accuracy = pd.read_parquet(place / "accuracy.parquet")
-        kinds = accuracy.kind.isin(["merge", "vote"]) & (accuracy.partition == "test")
-        measured = accuracy[kinds].iloc[0]
+        chosen = accuracy.system == "rounds" if rounds else accuracy.kind.isin(["merge", "vote"])
+        measured = accuracy[chosen & (accuracy.partition == "test")].iloc[0]
         total = int(measured.n)
         correct = round(float(measured.accuracy_frac) * total)
         sources = pd.read_parquet(place / "sources.parquet")
         content = {
             "experiment_info": {
                 "locale": target,
-                "experiment_type": f"ensemble_{method}" if vote else weights,
+                "experiment_type": kind,
                 "method": method,
                 "timestamp": record.started.isoformat(),
                 "run": place.name,
@@ -54,3 +59,12 @@ def write_reference_layout(runs: Sequence[tuple[Path, RunRecord]], folder: Path)
         text = json.dumps(content, indent=2) + "\n"
         (own / "results.json").write_text(text, encoding="utf-8")
     return folder
+
+
+def _free(folder: Path, *names: str) -> Path:
+    """The first of the names that is not taken, made."""
+    place = next((folder / name for name in names if not (folder / name).exists()), None)
+    if place is None:
+        raise ValueError(f"two runs would be written to {names[-1]}; give another folder of runs")
+    place.mkdir()
+    return place

@@ -1,6 +1,7 @@
 """The summary of many runs, from records made here, against values computed by hand."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -112,3 +113,53 @@ def test_the_reference_layout_parses(runs, tmp_path):
     assert performance == {"accuracy": 0.6, "correct": 12, "total": 20, "error_rate": 0.4}
     assert read["ensemble_soft_th-TH"]["experiment_info"]["locale"] == "th-TH"
     assert read["random_sw-KE"]["sources"][0] == {"locale": "de-DE", "weight": 0.6}
+
+
+class Choice(OneTarget):
+    n_sources: int
+
+
+class RoundsOfTarget(BaseModel, frozen=True):
+    target: str
+    method: str = "linear"
+    merge_every: int
+    seed: int = 0
+
+
+def test_runs_that_differ_are_systems_of_their_own(tmp_path):
+    for n_sources, value in ((3, 0.5), (5, 0.7)):
+        config = Choice(target="sq-AL", weights="similarity", method="linear", n_sources=n_sources)
+        with start_run("similarity_merging", config, root=tmp_path) as record:
+            table = rows("sq-AL", "similarity", "linear", [(None, value)], 0.8)
+            record.save_table("accuracy", table)
+    tables, *_ = summarised(tmp_path, tmp_path / "out")
+    found = tables["systems"].set_index("system").mean_accuracy.to_dict()
+    names = [f"similarity linear, n_sources {n}" for n in (3, 5)]
+    assert found == {"own": 0.8, names[0]: 0.5, names[1]: 0.7}
+
+
+def test_rounds_are_read_next_to_merges(runs, tmp_path):
+    root = tmp_path / "both"
+    shutil.copytree(runs, root)
+    for every, value in ((1, 0.75), (3, 0.65)):
+        with start_run(
+            "rounds", RoundsOfTarget(target="sq-AL", merge_every=every), root=root
+        ) as one:
+            measured = {"target": "sq-AL", "low": 0.0, "high": 1.0, "n": 20}
+            table = [
+                {**measured, "system": name, "partition": "test", "accuracy_frac": accuracy}
+                for name, accuracy in (("rounds", value), ("source de-DE", 0.4))
+            ]
+            one.save_table("accuracy", pd.DataFrame(table))
+            one.save_table("sources", pd.DataFrame({"source": ["de-DE"], "weight": [1.0]}))
+    tables, folder, _ = summarised(root, tmp_path / "out", layout="reference")
+    found = tables["accuracy"].set_index("system")
+    assert found.loc["rounds linear, merge_every 1", "accuracy_frac"] == 0.75
+    assert found.loc["rounds linear, merge_every 3", "accuracy_frac"] == 0.65
+    assert found.loc["source de-DE after rounds linear, merge_every 3", "accuracy_frac"] == 0.4
+    assert found.loc["rounds linear, merge_every 1", "kind"] == "rounds"
+    gains = tables["gains"].set_index("system")
+    assert gains.loc["rounds linear, merge_every 1", "mean_gain"] == pytest.approx(-0.05)
+    written = {path.parent.name for path in folder.rglob("results.json")}
+    assert {"iterative_linear_sq-AL", "similarity_sq-AL"} <= written
+    assert len(written) == 11
