@@ -180,3 +180,11 @@ def test_optuna_proposes_points_of_the_space():
 def test_composite_halves_the_regret_of_a_process_on_the_worst():
     ours, theirs = (toy_search.median_regret(name, 12, range(8)) for name in ("composite", "gp"))
     assert ours <= theirs / 2
+
+
+def test_conditions_that_lead_in_a_circle_are_refused():
+    one, other = ({"low": 0, "high": 1, "when": {name: (1,)}} for name in "ba")
+    with pytest.raises(ValueError, match=r"circle \(.*a -> b -> a|circle \(.*b -> a -> b"):
+        SearchSpace({"a": Parameter(**one), "b": Parameter(**other)})
+    with pytest.raises(ValueError, match=r"circle \(a -> a\)"):
+        SearchSpace({"a": Parameter(low=0, high=1, when={"a": (1,)})})

@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 import numpy as np
@@ -118,7 +119,8 @@ class Parameter(BaseModel):
 class SearchSpace:
     """Named parameters; a point has a place in [0, 1] for each.
 
-    Raises ValueError for no parameter, and for a `when` that names none of the space.
+    Raises ValueError for no parameter, and for a `when` that names none of the space or leads back to
+    its own parameter.
     """
 
     def __init__(self, parameters: Mapping[str, Parameter]) -> None:
@@ -128,6 +130,14 @@ class SearchSpace:
             unknown = sorted(set(one.when) - set(parameters))
             if unknown:
                 raise ValueError(f"space {name}: when names {unknown}, which the space lacks")
+        try:
+            TopologicalSorter({name: one.when for name, one in parameters.items()}).prepare()
+        except CycleError as error:
+            circle = " -> ".join(reversed(error.args[1]))
+            raise ValueError(
+                f"space: when leads in a circle ({circle}), so none of these parameters could ever "
+                "count; leave one of these conditions out"
+            ) from error
         self.parameters = dict(parameters)
 
     def values(self, point: Sequence[float] | ndarray) -> dict[str, Any]:
