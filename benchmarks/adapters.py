@@ -8,6 +8,7 @@ of 135M parameters with ten adapters. `--peer true`: the bundled adapters, merge
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 
 import pandas as pd
 import torch
@@ -82,16 +83,21 @@ def random_adapter(host: lm.HookedLM, rank: int, seed: int) -> Adapter:
 def measure(config: AdaptersConfig) -> pd.DataFrame:
     """One row a number of adapters.
 
-    Columns: n_adapters, compose_s (adapters in memory -> ready for the first pass), adapters_mb (all
-    their factors), added_mb (anonymous memory that composing took), added_ratio, forward_ratio (merged
-    forward pass to the plain one, median of interleaved rounds).
+    Columns: n_adapters, compose_s and compose_cpu_s (adapters in memory -> ready for the first pass, in
+    wall and in processor time, medians of n_rounds), adapters_mb (all their factors), added_mb
+    (anonymous memory that composing took the first time), added_ratio, forward_ratio (merged forward
+    pass to the plain one, median of interleaved rounds).
     """
     host = random_host(config)
     tokens = torch.randint(3, config.d_vocab, (config.batch, config.n_pos))
     rows = []
     for n in config.n_adapters:
         adapters = [random_adapter(host, config.rank, seed) for seed in range(n)]
-        compose_s, added_mb, merge = _composed(host, adapters)
+        before = memory_mb("self").get("RssAnon", 0.0)
+        merge, *first = composed(host, adapters)
+        added_mb = memory_mb("self").get("RssAnon", 0.0) - before
+        again = [composed(host, adapters)[1:] for _ in range(config.n_rounds - 1)]
+        wall, processor = zip(first, *again, strict=True)
         with torch.no_grad():
             ways = {"plain": lambda: host(tokens), "merged": lambda merge=merge: merge(tokens)}
             seconds = interleaved_seconds(ways, config.n_rounds, f"{n} adapters")
@@ -99,7 +105,8 @@ def measure(config: AdaptersConfig) -> pd.DataFrame:
         rows.append(
             {
                 "n_adapters": n,
-                "compose_s": compose_s,
+                "compose_s": median(wall),
+                "compose_cpu_s": median(processor),
                 "adapters_mb": size_mb,
                 "added_mb": added_mb,
                 "added_ratio": added_mb / size_mb,
@@ -110,15 +117,14 @@ def measure(config: AdaptersConfig) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _composed(
+def composed(
     host: lm.HookedLM, adapters: Sequence[Adapter]
-) -> tuple[float, float, lm.AdapterMerge]:
-    """Seconds and megabytes of making a merge and entering its hooks once."""
-    before, start = memory_mb("self").get("RssAnon", 0.0), time.perf_counter()
+) -> tuple[lm.AdapterMerge, float, float]:
+    """A merge that has been on its host once; seconds that took by the clock and of the processor."""
+    start, own = time.perf_counter(), time.process_time()
     merge = lm.AdapterMerge(host, adapters, alpha=1.0)
-    with merge._attached("native"):
-        seconds = time.perf_counter() - start
-        return seconds, memory_mb("self").get("RssAnon", 0.0) - before, merge
+    with merge.attached("native"):
+        return merge, time.perf_counter() - start, time.process_time() - own
 
 
 def tables(config: AdaptersConfig) -> Tables:

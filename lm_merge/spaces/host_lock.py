@@ -40,6 +40,10 @@ class HostLock:
                 self._views.discard(view)
                 self.host.merge_attached = before
 
+    def holds(self, view: str) -> bool:
+        """Whether the holder has the host for this view just now."""
+        return view in self._views
+
     def _take(self) -> None:
         present = self.host.merge_attached
         if present is None:

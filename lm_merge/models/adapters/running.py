@@ -1,5 +1,6 @@
 """A base model with an adapter in its modules: shared weights, and an update added to each output."""
 
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
@@ -32,7 +33,10 @@ def add_update(
         inner = embedding(given, a.mT)
     if coefficients is not None:
         inner = inner * coefficients
-    return output + linear(inner, b).to(output.dtype)
+    if output.dtype != inner.dtype:
+        return output + linear(inner, b).to(output.dtype)
+    rows = inner.reshape(-1, inner.shape[-1])
+    return torch.addmm(output.reshape(-1, output.shape[-1]), rows, b.mT).view_as(output)
 
 
 class _WithUpdate(nn.Module):
@@ -51,7 +55,7 @@ def with_adapter(native: PreTrainedModel, adapter: Adapter) -> PreTrainedModel:
     The base stays as it is and its weights are held once. Heads that the adapter trained are the
     model's own. Raises ValueError where a module or a shape does not fit.
     """
-    check_fits(native, adapter)
+    check_fits(native, [adapter])
     model: Any = weight_sharing_copy(native)
     for path, delta in adapter.deltas.items():
         module = model.get_submodule(path)
@@ -74,33 +78,44 @@ def _class_with_update(kind: type[nn.Module]) -> type[nn.Module]:
 
 def factors_for(module: nn.Module, delta: LowRank) -> LowRank:
     """An update on its module's device, in float32 or wider, with the scale inside b."""
-    weight = module.weight
-    assert isinstance(weight, Tensor)  # checked by check_fits
-    dtype = torch.promote_types(
-        torch.float32, weight.dtype if weight.is_floating_point() else torch.float32
-    )
-    moved = delta.to(weight.device, dtype)
+    moved = on_module(module, delta)
     return LowRank(moved.a, moved.scale * moved.b)
 
 
-def check_fits(native: PreTrainedModel, adapter: Adapter) -> None:
+def on_module(module: nn.Module, delta: LowRank) -> LowRank:
+    """An update on its module's device, in float32 or wider."""
+    weight = module.weight
+    assert isinstance(weight, Tensor)  # checked by check_fits
+    own = weight.dtype if weight.is_floating_point() else torch.float32
+    return delta.to(weight.device, torch.promote_types(torch.float32, own))
+
+
+def check_fits(native: PreTrainedModel, adapters: Iterable[Adapter]) -> None:
     """Raise ValueError that names a module which the model lacks or which has another shape."""
     modules = dict(native.named_modules())
-    for path, delta in adapter.deltas.items():
-        where = f"adapter {adapter.name!r}: module {path!r}"
-        module = modules.get(path)
-        if module is None or not isinstance(getattr(module, "weight", None), Tensor):
-            raise ValueError(
-                f"{where} is not in the model ({type(native).__name__}); the adapter belongs to "
-                f"another base, {adapter.settings.base!r}"
-            )
-        if shape_of(module) not in (delta.shape, None):
-            raise ValueError(
-                f"{where} has an update of shape {list(delta.shape)}, the model's weight is "
-                f"{list(shape_of(module) or ())}; the adapter belongs to another base, "
-                f"{adapter.settings.base!r}"
-            )
     parameters = dict(native.named_parameters(remove_duplicate=False))
+    for adapter in adapters:
+        for path, delta in adapter.deltas.items():
+            _check_module(adapter, path, delta, modules.get(path), type(native).__name__)
+        _check_saved(adapter, parameters)
+
+
+def _check_module(
+    adapter: Adapter, path: str, delta: LowRank, module: nn.Module | None, kind: str
+) -> None:
+    where, base = f"adapter {adapter.name!r}: module {path!r}", adapter.settings.base
+    if module is None or not isinstance(getattr(module, "weight", None), Tensor):
+        raise ValueError(
+            f"{where} is not in the model ({kind}); the adapter belongs to another base, {base!r}"
+        )
+    if shape_of(module) not in (delta.shape, None):
+        raise ValueError(
+            f"{where} has an update of shape {list(delta.shape)}, the model's weight is "
+            f"{list(shape_of(module) or ())}; the adapter belongs to another base, {base!r}"
+        )
+
+
+def _check_saved(adapter: Adapter, parameters: Mapping[str, nn.Parameter]) -> None:
     for key, tensor in adapter.copies.items():
         own = parameters.get(key)
         if own is None or own.shape != tensor.shape or not tensor.to(own).equal(own):

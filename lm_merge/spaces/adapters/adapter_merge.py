@@ -1,16 +1,14 @@
 """Adapters of one base model merged in memory, reversibly: `lm.AdapterMerge`."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from lm_merge.coefficients.groups import Row, Rule, rows_by_key
+from lm_merge.coefficients.groups import Row, rows_by_key
 from lm_merge.coefficients.shares import donor_shares
 from lm_merge.generation import Prompts, prepare
 from lm_merge.models import HookedLM
@@ -18,25 +16,22 @@ from lm_merge.models.adapters import Adapter
 from lm_merge.models.adapters.finding import find_adapter
 from lm_merge.models.adapters.running import check_fits
 from lm_merge.recipes import AdapterRecipe
-from lm_merge.spaces.adapters.attached import (
-    StackedUpdate,
-    hooked_updates,
-    merged_weight,
-    replaced_tensors,
+from lm_merge.spaces.adapters.attachment import Attachment
+from lm_merge.spaces.adapters.coefficient_forms import (
+    Coefficients,
+    as_recipe_field,
+    as_rules,
+    parts_of,
 )
 from lm_merge.spaces.adapters.depths import depths_of
 from lm_merge.spaces.adapters.heads import HeadPolicy, Heads, check_policy, merged_heads
-from lm_merge.spaces.adapters.hooked_modules import modules_in_hooked_view
 from lm_merge.spaces.adapters.keys import KeyMode
 from lm_merge.spaces.adapters.merged_updates import MergedUpdates
 from lm_merge.spaces.adapters.methods import get_adapter_method
 from lm_merge.spaces.adapters.options import read_options
-from lm_merge.spaces.adapters.recipe_coefficients import recipe_rules
 from lm_merge.spaces.adapters.transforms import read_steps
 from lm_merge.spaces.composed import amount_phrase, composed_name
 from lm_merge.spaces.host_lock import HostLock, unmerged
-
-Coefficients = Sequence[Rule] | Mapping[str, Row] | Row
 
 
 class AdapterMerge:
@@ -91,8 +86,7 @@ class AdapterMerge:
         if len(set(names)) < len(names):
             raise ValueError(f"adapters {names}: a name occurs twice; rename a folder")
         native = host.require_native("an adapter merge")
-        for adapter in read:
-            check_fits(native, adapter)
+        check_fits(native, read)
         check_policy(heads, read)
         self.host, self.adapters, self.operator = host, read, operator
         self.heads: HeadPolicy = heads
@@ -106,11 +100,10 @@ class AdapterMerge:
         )
         self.notes = self.updates.notes
         self._lock = HostLock(host, self)
-        self._modules = {key: native.get_submodule(key) for key in self.updates.keys}
+        modules = {key: native.get_submodule(key) for key in self.updates.keys}
+        self._attachment = Attachment(host, self.updates, modules)
         names = [name for name, _ in native.named_parameters(remove_duplicate=False)]
         self._depths = depths_of(self.updates.keys, names)
-        self._stacked: dict[str, StackedUpdate] = {}
-        self._dense: dict[str, Tensor] | None = None
         if coefficients is None:
             self.alpha = alpha, donor_weights
         else:
@@ -141,8 +134,9 @@ class AdapterMerge:
     @coefficients.setter
     def coefficients(self, values: Coefficients) -> None:
         """Takes effect at the next forward pass; ValueError for rows that do not fit."""
-        self._set_rows(rows_by_key(_rules(values), self._depths, len(self.adapters)))
-        self._amounts = {"coefficients": _as_recipe(values)}
+        self.updates.rows = rows_by_key(as_rules(values), self._depths, len(self.adapters))
+        self._attachment.rows_changed()
+        self._amounts = {"coefficients": as_recipe_field(values)}
 
     @property
     def alpha(self) -> float:
@@ -161,21 +155,17 @@ class AdapterMerge:
                 key: tuple(factor * one for one in row) for key, row in self.updates.rows.items()
             }
             return
-        alpha, parts = value if isinstance(value, tuple) else (value, self._parts())
+        alpha, parts = (
+            value
+            if isinstance(value, tuple)
+            else (
+                value,
+                parts_of(set(self.updates.rows.values())),
+            )
+        )
         shares = donor_shares(parts, len(self.adapters))
         self.coefficients = tuple(float(alpha) * share for share in shares)
         self._amounts = {"alpha": float(alpha), "donor_weights": parts}
-
-    def _parts(self) -> Sequence[float] | None:
-        """Each adapter's part so far; equal ones where there is none or a negative one."""
-        rows = set(self.updates.rows.values())
-        row = rows.pop() if len(rows) == 1 else ()
-        return row if row and min(row) >= 0 and sum(row) > 0 else None
-
-    def _set_rows(self, rows: Mapping[str, Row]) -> None:
-        self.updates.rows, self._dense = rows, None
-        for key, stacked in self._stacked.items():
-            stacked.set_row(torch.tensor(self.updates.weights(key)))
 
     @property
     def recipe(self) -> AdapterRecipe:
@@ -202,7 +192,7 @@ class AdapterMerge:
     @property
     def fuses(self) -> bool:
         """Whether the updates are added to outputs; False where matrices are put into the weights."""
-        return self.updates.is_low_rank and self.updates.method.form == "sum"
+        return self._attachment.fuses
 
     def __call__(
         self,
@@ -213,7 +203,7 @@ class AdapterMerge:
 
         attention_mask: 0 for padding, on either side; positions are counted over real tokens.
         """
-        with self._attached("native"):
+        with self.attached("native"):
             return self.host(tokens, attention_mask)
 
     def generate(
@@ -230,12 +220,12 @@ class AdapterMerge:
         if "assistant_model" in arguments:
             arguments["assistant_model"] = unmerged(arguments["assistant_model"], host)
         encoded = prepare(host.tokenizer, prompts, host.name, chat, attention_mask)
-        with self._attached("native"):
+        with self.attached("native"):
             return host.continue_prompts(encoded, max_new_tokens=max_new_tokens, **arguments)
 
     def run_with_cache(self, tokens: Any, *arguments: Any, **keywords: Any) -> Any:
         """Logits and activations of the base with the adapters: TransformerLens's run_with_cache."""
-        with self._attached("hooked"):
+        with self.attached("hooked"):
             return self.host.hooked.run_with_cache(tokens, *arguments, **keywords)
 
     @contextmanager
@@ -245,142 +235,33 @@ class AdapterMerge:
         Hooks of the user's own on a module run after the merge. Only the thread that entered may use the
         host inside.
         """
-        with self._attached("native"), self._attached("hooked"):
+        with self.attached("native"), self.attached("hooked"):
             yield self
 
-    @contextmanager
-    def _attached(self, view: str) -> Iterator[None]:
-        with self._lock.held(view) as nested:
-            if nested:
-                yield
-                return
-            with ExitStack() as stack:
-                for context in self._contexts(view):
-                    stack.enter_context(context)
-                yield
+    def attached(self, view: Literal["native", "hooked"]) -> AbstractContextManager[None]:
+        """As `hooks`, for one view alone."""
+        return self._attachment.attached(view, self._lock, self.head_values())
 
-    def _contexts(self, view: str) -> Iterator[AbstractContextManager[None]]:
-        if self.fuses:
-            modules = self._modules
-            if view == "hooked":
-                modules = modules_in_hooked_view(self.host, modules)
-            yield hooked_updates(modules, self._stack())
-        elif view == "native" or not self._is_held("native"):
-            yield replaced_tensors(self._parameters(self._modules), self._dense_weights())
-        heads = self.head_values()
-        if heads and (view == "native" or not self._is_held("native")):
-            yield replaced_tensors(*self._head_tensors(heads))
-
-    @contextmanager
     def coefficient_tensors(
         self, rows: Mapping[str, Float[Tensor, " n_sources"]]
-    ) -> Iterator[None]:
+    ) -> AbstractContextManager[None]:
         """Inside, the sum runs with coefficients that are tensors, through which gradients flow.
 
         rows: module path -> one coefficient a source, for every module. Outside, `coefficients` count
         again. Raises ValueError for an operator whose result is not a sum with these coefficients.
         """
-        method = self.updates.method.weight_method
-        if not self.fuses or method is None or method.direction is not None:
-            raise ValueError(
-                f"operator {self.operator!r} with these transforms is not a sum of updates, so it has "
-                "no gradient by its coefficients; take operator 'linear'"
-            )
-        stacked = self._stack()
-        try:
-            for key, row in rows.items():
-                stacked[key].set_row(row)
-            yield
-        finally:
-            for key in rows:
-                stacked[key].set_row(torch.tensor(self.updates.weights(key)))
+        return self._attachment.coefficient_tensors(rows)
 
     def module(self, key: str) -> nn.Module:
         """The host's module that an update belongs to."""
-        return self._modules[key]
+        return self._attachment.modules[key]
 
     def head_values(self) -> Heads:
         """The heads that replace the host's; empty where no adapter trained a module whole."""
-        return merged_heads(self.adapters, self.heads, self._head_parts(), self.head)
-
-    @contextmanager
-    def weights_in_place(self) -> Iterator[None]:
-        """Inside, the host's own weights hold the merged updates, so that it can be saved as a model."""
-        with self._lock.held("native") as nested, ExitStack() as stack:
-            if nested:
-                raise RuntimeError("leave the merge's hooks before its weights are written")
-            stack.enter_context(
-                replaced_tensors(self._parameters(self._modules), self._dense_weights())
-            )
-            heads = self.head_values()
-            if heads:
-                stack.enter_context(replaced_tensors(*self._head_tensors(heads)))
-            yield
-
-    def _is_held(self, view: str) -> bool:
-        return view in self._lock._views
-
-    def _stack(self) -> dict[str, StackedUpdate]:
-        """Every module's stacked factors: copies on the device, made when first needed."""
-        for key, module in self._modules.items():
-            if key not in self._stacked:
-                self._stacked[key] = StackedUpdate(module, self.updates.updates(key))
-                self._stacked[key].set_row(torch.tensor(self.updates.weights(key)))
-        return self._stacked
-
-    def _dense_weights(self) -> dict[str, Tensor]:
-        """Every module's weight with its merged update; kept until a coefficient changes."""
-        if self._dense is None:
-            self._check_not_tied()
-            self._dense = {
-                key: merged_weight(module, self.updates.dense(key))
-                for key, module in self._modules.items()
-            }
-        return self._dense
-
-    def _check_not_tied(self) -> None:
-        """Raise ValueError for a weight that another module uses, too: it would change with it."""
-        assert self.host.native is not None
-        owners: dict[int, list[str]] = {}
-        for name, parameter in self.host.native.named_parameters(remove_duplicate=False):
-            owners.setdefault(id(parameter), []).append(name)
-        for key, module in self._modules.items():
-            shared = owners[id(module._parameters["weight"])]
-            if len(shared) > 1:
-                raise ValueError(
-                    f"{key!r} shares its weight with {', '.join(shared)} (tied), so operator "
-                    f"{self.operator!r} would change them, too; use 'linear'"
-                )
-
-    @staticmethod
-    def _parameters(modules: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
-        return {key: module._parameters["weight"] for key, module in modules.items()}  # pyright: ignore[reportReturnType]
-
-    def _head_parts(self) -> list[float]:
         rows = list(self.updates.rows.values())
-        return [sum(row[n] for row in rows) / len(rows) for n in range(len(self.adapters))]
+        parts = [sum(row[n] for row in rows) / len(rows) for n in range(len(self.adapters))]
+        return merged_heads(self.adapters, self.heads, parts, self.head)
 
-    def _head_tensors(
-        self, heads: Mapping[str, Tensor]
-    ) -> tuple[dict[str, nn.Parameter], dict[str, Tensor]]:
-        assert self.host.native is not None
-        own = dict(self.host.native.named_parameters(remove_duplicate=False))
-        moved = {key: value.to(own[key].device, own[key].dtype) for key, value in heads.items()}
-        return {key: own[key] for key in heads}, moved
-
-
-def _as_recipe(values: Coefficients) -> Any:
-    """Coefficients in the form that a recipe has for them."""
-    if isinstance(values, Mapping):
-        return {key: tuple(row) for key, row in values.items()}
-    rules = [one for one in values if isinstance(one, Rule)]
-    return recipe_rules(rules) if rules else tuple(values)
-
-
-def _rules(values: Coefficients) -> list[Rule]:
-    """Any form of coefficients as rules."""
-    if isinstance(values, Mapping):
-        return [Rule((tuple(row),), pattern=f"^{re.escape(key)}$") for key, row in values.items()]
-    if all(isinstance(one, Rule) for one in values):
-        return list(values)  # pyright: ignore[reportReturnType] # all are rules
-    return [Rule((tuple(float(one) for one in values),))]  # pyright: ignore[reportArgumentType]
+    def weights_in_place(self) -> AbstractContextManager[None]:
+        """Inside, the host's own weights hold the merged updates, so that it can be saved as a model."""
+        return self._attachment.weights_in_place(self._lock, self.head_values())

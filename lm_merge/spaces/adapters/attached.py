@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lm_merge.models.adapters.running import add_update, factors_for, is_transposed
+from lm_merge.models.adapters.running import add_update, is_transposed, on_module
 from lm_merge.operators.low_rank import LowRank
 
 
@@ -19,18 +19,21 @@ class StackedUpdate:
     """
 
     def __init__(self, module: nn.Module, updates: Sequence[LowRank]) -> None:
-        own = [factors_for(module, update) for update in updates]
+        own = [on_module(module, update) for update in updates]
         self.a = torch.cat([one.a for one in own])
         self.b = torch.cat([one.b for one in own], dim=1)
-        ranks = torch.tensor([one.rank for one in own])
-        self._source = torch.arange(len(own)).repeat_interleave(ranks).to(self.a.device)
+        self._ranks = torch.tensor([one.rank for one in own])
+        self._scales = torch.tensor([one.scale for one in own], dtype=torch.float64)
         self.coefficients: Float[Tensor, " rank"] | None = None
 
     def set_row(self, row: Float[Tensor, " n_sources"]) -> None:
         """Give each source its coefficient; None is kept where all are 0, and nothing is added."""
-        idle = not row.requires_grad and not bool(row.any())
-        values = row.to(self.a.device, self.a.dtype)
-        self.coefficients = None if idle else values[self._source]
+        if not row.requires_grad and not bool(row.any()):
+            self.coefficients = None
+            return
+        scaled = row * self._scales.to(row.device, row.dtype)
+        ranks = self._ranks.to(row.device)
+        self.coefficients = scaled.repeat_interleave(ranks).to(self.a.device, self.a.dtype)
 
     def hook(self, module: nn.Module, given: tuple[Any, ...], output: Tensor) -> Tensor | None:
         """Forward hook: the module's output with the update added; None leaves it as it is."""

@@ -50,7 +50,7 @@ def check_adapter(adapter: Adapter, host: HookedLM) -> AdapterCheck:
     native = host.require_native("a check of adapters")
     problems = list(_tokenizer_problems(adapter, host))
     try:
-        check_fits(native, adapter)
+        check_fits(native, [adapter])
     except ValueError as error:
         problems.append(str(error))
     norm = sum(inner_product(one, one) for one in adapter.deltas.values()) ** 0.5

@@ -138,10 +138,8 @@ def test_the_gradient_of_a_coefficient_is_that_of_the_dense_sum(host, folders):
     parts = adapters(folders, "plain", "rslora")
     merge = AdapterMerge(host, parts, coefficients=(0.4, 0.6))
     row = torch.tensor([0.4, 0.6], requires_grad=True)
-    stack = merge._stack()
-    for stacked in stack.values():
-        stacked.set_row(row)
-    merge(TOKENS).square().sum().backward()
+    with merge.coefficient_tensors(dict.fromkeys(merge.coefficients, row)):
+        merge(TOKENS).square().sum().backward()
     eps, keys = 1e-3, merge.coefficients
     for source in range(2):
         step = torch.tensor([0.0, 0.0])

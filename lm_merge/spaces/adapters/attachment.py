@@ -1,0 +1,145 @@
+"""A merge's updates on its host: in outputs or in weights, in one view or both, and away again."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lm_merge.models import HookedLM
+from lm_merge.spaces.adapters.attached import (
+    StackedUpdate,
+    hooked_updates,
+    merged_weight,
+    replaced_tensors,
+)
+from lm_merge.spaces.adapters.heads import Heads
+from lm_merge.spaces.adapters.hooked_modules import modules_in_hooked_view
+from lm_merge.spaces.adapters.merged_updates import MergedUpdates
+from lm_merge.spaces.host_lock import HostLock
+
+
+class Attachment:
+    """The updates of a merge on its host, as stacked factors or as weights, made when first needed.
+
+    modules: path -> the host's module that is updated.
+    """
+
+    def __init__(
+        self, host: HookedLM, updates: MergedUpdates, modules: Mapping[str, nn.Module]
+    ) -> None:
+        self.host, self.updates, self.modules = host, updates, modules
+        self._stacked: dict[str, StackedUpdate] = {}
+        self._dense: dict[str, Tensor] | None = None
+
+    @property
+    def fuses(self) -> bool:
+        """Whether the updates are added to outputs; False where matrices are put into the weights."""
+        return self.updates.is_low_rank and self.updates.method.form == "sum"
+
+    @contextmanager
+    def attached(self, view: str, lock: HostLock, heads: Heads) -> Iterator[None]:
+        """Inside, a view of the host runs with the updates and heads; nothing changes where it already
+        does. Both views share the weights, so what replaces them is put there once."""
+        with lock.held(view) as nested, ExitStack() as stack:
+            if not nested:
+                shared = view == "native" or not lock.holds("native")
+                for context in self._contexts(view, heads, in_weights=shared):
+                    stack.enter_context(context)
+            yield
+
+    @contextmanager
+    def weights_in_place(self, lock: HostLock, heads: Heads) -> Iterator[None]:
+        """Inside, the host's own weights hold the merged updates and heads."""
+        with lock.held("native") as nested, ExitStack() as stack:
+            if nested:
+                raise RuntimeError("leave the merge's hooks before its weights are written")
+            stack.enter_context(replaced_tensors(self._parameters(), self._dense_weights()))
+            if heads:
+                stack.enter_context(self._replaced_heads(heads))
+            yield
+
+    @contextmanager
+    def coefficient_tensors(
+        self, rows: Mapping[str, Float[Tensor, " n_sources"]]
+    ) -> Iterator[None]:
+        """Inside, the sum runs with coefficients that are tensors, through which gradients flow.
+
+        Raises ValueError for an operator whose result is not a sum with these coefficients.
+        """
+        method = self.updates.method
+        weight_method = method.weight_method
+        if not self.fuses or weight_method is None or weight_method.direction is not None:
+            raise ValueError(
+                f"operator {method.name!r} with these transforms is not a sum of updates, so it has "
+                "no gradient by its coefficients; take operator 'linear'"
+            )
+        stacked = self.stack()
+        try:
+            for key, row in rows.items():
+                stacked[key].set_row(row)
+            yield
+        finally:
+            for key in rows:
+                stacked[key].set_row(torch.tensor(self.updates.weights(key)))
+
+    def rows_changed(self) -> None:
+        """Take the coefficients that the updates now have, from the next forward pass on."""
+        self._dense = None
+        for key, stacked in self._stacked.items():
+            stacked.set_row(torch.tensor(self.updates.weights(key)))
+
+    def stack(self) -> dict[str, StackedUpdate]:
+        """Every module's stacked factors: copies on the device, made when first needed."""
+        for key, module in self.modules.items():
+            if key not in self._stacked:
+                self._stacked[key] = StackedUpdate(module, self.updates.updates(key))
+                self._stacked[key].set_row(torch.tensor(self.updates.weights(key)))
+        return self._stacked
+
+    def _contexts(
+        self, view: str, heads: Heads, *, in_weights: bool
+    ) -> Iterator[AbstractContextManager[None]]:
+        if self.fuses:
+            modules = self.modules
+            if view == "hooked":
+                modules = modules_in_hooked_view(self.host, modules)
+            yield hooked_updates(modules, self.stack())
+        elif in_weights:
+            yield replaced_tensors(self._parameters(), self._dense_weights())
+        if heads and in_weights:
+            yield self._replaced_heads(heads)
+
+    def _dense_weights(self) -> dict[str, Tensor]:
+        """Every module's weight with its merged update; kept until a coefficient changes."""
+        if self._dense is None:
+            self._check_not_tied()
+            self._dense = {
+                key: merged_weight(module, self.updates.dense(key))
+                for key, module in self.modules.items()
+            }
+        return self._dense
+
+    def _check_not_tied(self) -> None:
+        """Raise ValueError for a weight that another module uses, too: it would change with it."""
+        owners: dict[int, list[str]] = {}
+        native = self.host.require_native("an adapter merge")
+        for name, parameter in native.named_parameters(remove_duplicate=False):
+            owners.setdefault(id(parameter), []).append(name)
+        for key, parameter in self._parameters().items():
+            shared = owners[id(parameter)]
+            if len(shared) > 1:
+                raise ValueError(
+                    f"{key!r} shares its weight with {', '.join(shared)} (tied), so operator "
+                    f"{self.updates.method.name!r} would change them, too; use 'linear'"
+                )
+
+    def _parameters(self) -> dict[str, nn.Parameter]:
+        return {key: module._parameters["weight"] for key, module in self.modules.items()}  # pyright: ignore[reportReturnType]
+
+    def _replaced_heads(self, heads: Heads) -> AbstractContextManager[None]:
+        native = self.host.require_native("an adapter merge")
+        own = dict(native.named_parameters(remove_duplicate=False))
+        moved = {key: value.to(own[key].device, own[key].dtype) for key, value in heads.items()}
+        return replaced_tensors({key: own[key] for key in heads}, moved)
