@@ -101,21 +101,29 @@ def measure(
         assert batch.attention_mask is not None  # texts always come with one
         mask = batch.attention_mask
         tokens = last_real(mask, mask.bool()) if last_only else mask.bool()
-        record = partial(_record, tokens=batch.input_ids, mask=mask)
-        streams = {"host": record(host), "donor": record(merges.donor).to(host.device)}
-        for alpha, entered in merges.at.items():
-            with entered() as model:
-                streams[merged_name(alpha)] = record(model).to(host.device)
+        streams = _streams(merges, batch.input_ids, mask)
         comparison.update(streams, tokens)
         for name, states in streams.items():
             paths.update(name, states, tokens)
+        del streams  # before the next batch's are recorded
     similarity = pd.DataFrame(list(comparison.rows()))
     similarity = similarity.assign(operator=recipe.operator, space=recipe.space)
     return {"similarity": similarity, "paths": paths.table()}
 
 
+def _streams(merges: Compositions, tokens: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    """The streams of host, donor and each merge on one batch, by name."""
+    record = partial(_record, tokens=tokens, mask=mask)
+    streams = {"host": record(merges.host), "donor": record(merges.donor)}
+    for alpha, entered in merges.at.items():
+        with entered() as model:
+            streams[merged_name(alpha)] = record(model)
+    return streams
+
+
 def _record(model: HookedLM, tokens: Tensor, mask: Tensor) -> Tensor:
-    return record_resid_post(model, tokens, mask).float()
+    """All blocks' states in the model's dtype, in the memory of the CPU: a GPU holds one stream."""
+    return record_resid_post(model, tokens, mask).cpu()
 
 
 def draw(tables: Tables, config: SimilarityConfig) -> list[Figure]:

@@ -1,7 +1,7 @@
 """Accumulators over batches of residual streams: arcs and CKA by block, and mean paths."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -38,17 +38,20 @@ class StreamComparison:
         self.ckas = [MinibatchCKA(self.pairs) for _ in range(n_layers)]
         self.within = {pair: [ClusteredMean() for _ in range(n_layers)] for pair in self.pairs}
 
-    def update(self, streams: dict[str, Tensor], tokens: Tensor) -> None:
-        """Add streams [n_layers, batch, pos, d_model] by name, at chosen tokens."""
-        for (alpha, name), means in self.arcs.items():
-            for layer, mean in enumerate(means):
-                host, donor = streams["host"][layer], streams["donor"][layer]
-                values = ARC_METRICS[name](host, donor, streams[merged_name(alpha)][layer])
-                mean.update(values.squeeze(-1).masked_fill(~tokens, torch.nan))
-        for layer, cka in enumerate(self.ckas):
-            cka.update({name: states[layer][tokens] for name, states in streams.items()})
-            of_block = {name: states[layer] for name, states in streams.items()}
-            for pair, values in cka_within_texts(of_block, tokens, self.pairs).items():
+    def update(self, streams: Mapping[str, Tensor], tokens: Tensor) -> None:
+        """Add streams [n_layers, batch, pos, d_model] by name, at chosen tokens.
+
+        They may be in any dtype and on any device: one block at a time is computed, in float32, where
+        the tokens are.
+        """
+        for layer in range(self.n_layers):
+            block = {name: in_float32(states[layer], tokens) for name, states in streams.items()}
+            for (alpha, name), means in self.arcs.items():
+                merged = block[merged_name(alpha)]
+                values = ARC_METRICS[name](block["host"], block["donor"], merged)
+                means[layer].update(values.squeeze(-1).masked_fill(~tokens, torch.nan))
+            self.ckas[layer].update({name: state[tokens] for name, state in block.items()})
+            for pair, values in cka_within_texts(block, tokens, self.pairs).items():
                 self.within[pair][layer].update(values)
 
     def rows(self) -> Iterable[dict[str, object]]:
@@ -64,6 +67,11 @@ class StreamComparison:
                     debiased, biased = (f"cka_{kind}_{one}_{other}" for kind in CKA_KINDS)
                     yield _place(alpha, layer, debiased) | results[pair].row()
                     yield _place(alpha, layer, biased) | self.within[pair][layer].result().row()
+
+
+def in_float32(state: Tensor, tokens: Tensor) -> Tensor:
+    """One block's states where the tokens are, in float32, or as they are where they are wider."""
+    return state.to(tokens.device, torch.promote_types(state.dtype, torch.float32))
 
 
 def merged_name(alpha: float) -> str:
@@ -84,7 +92,9 @@ class MeanPaths:
 
     def update(self, stream: str, states: Tensor, tokens: Tensor) -> None:
         """Add states [n_layers, batch, pos, d_model] at chosen tokens."""
-        total = wide((states * tokens.unsqueeze(-1)).sum(dim=(1, 2))).cpu()
+        chosen = tokens.unsqueeze(-1)
+        blocks = [(in_float32(one, tokens) * chosen).sum(dim=(0, 1)) for one in states]
+        total = wide(torch.stack(blocks)).cpu()
         self.sums[stream] = self.sums.get(stream, torch.zeros_like(total)) + total
         self.n_tokens[stream] = self.n_tokens.get(stream, 0) + int(tokens.sum())
 

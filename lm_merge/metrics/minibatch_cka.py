@@ -12,6 +12,7 @@ from lm_merge.metrics.cka import MIN_ROWS, alignment
 from lm_merge.statistics.intervals import student_interval
 
 FEWEST = MIN_ROWS["debiased"]
+GROUP_ROWS = 256
 Pair = tuple[str, str]
 
 
@@ -58,7 +59,7 @@ class MinibatchCKA:
     1.0
     """
 
-    def __init__(self, pairs: Iterable[Pair], *, group_rows: int = 256) -> None:
+    def __init__(self, pairs: Iterable[Pair], *, group_rows: int = GROUP_ROWS) -> None:
         if group_rows < FEWEST:
             raise ValueError(f"group_rows={group_rows} must be at least {FEWEST}")
         self.pairs = tuple(pairs)

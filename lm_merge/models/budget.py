@@ -23,6 +23,7 @@ class MergeBudget:
         those of its blocks up to the last merged one. An upper bound where windows slide.
     logits_bytes: of one new token for each text, in float32.
     decode_ratio: 1 + P(donor blocks 0..l) / P(host blocks + unembedding), by parameters touched.
+    step_reads: bytes that a step for the whole batch must read: those parameters, and the caches.
     Activations and the allocator's own reserve come on top.
     """
 
@@ -32,6 +33,14 @@ class MergeBudget:
     donor_cache_bytes: int
     logits_bytes: int
     decode_ratio: float
+    step_reads: int
+
+    def steps_per_s(self, bandwidth: float) -> float:
+        """Decoding steps a second at most, at a bandwidth in bytes a second; a text gets one token each.
+
+        A bound: measured shares of it depend on kernels and launches.
+        """
+        return bandwidth / self.step_reads
 
     def bytes_by_part(self) -> dict[str, int]:
         """The parts of the memory in words: weights, caches, logits."""
@@ -71,7 +80,7 @@ def merge_budget(
     """
     kind = torch_dtype(dtype)
     others = [*donors, *([] if base is None else [base])]
-    config, donor_configs = _config(host), [_config(donor) for donor in others]
+    config, donor_configs = config_of(host), [config_of(donor) for donor in others]
     model = _on_meta(config)
     n_layers = config.get_text_config().num_hidden_layers
     outside = [layer for layer in layers if not 0 <= layer < n_layers]
@@ -87,13 +96,16 @@ def merge_budget(
         one for i, one in enumerate(donor_models) if not _is_among(others[i], [host, *others[:i]])
     ]
     cached = batch_size * n_tokens * kind.itemsize
+    host_cache = cached * n_layers * _cache_width(config)
+    donor_cache = sum(cached * ran * _cache_width(one) for one in donor_configs)
     return MergeBudget(
         host_weights_bytes=_parameters(model) * kind.itemsize,
         donor_weights_bytes=sum(map(_parameters, own_weights)) * kind.itemsize,
-        host_cache_bytes=cached * n_layers * _cache_width(config),
-        donor_cache_bytes=sum(cached * ran * _cache_width(one) for one in donor_configs),
+        host_cache_bytes=host_cache,
+        donor_cache_bytes=donor_cache,
         logits_bytes=batch_size * model.get_output_embeddings().weight.shape[0] * 4,
         decode_ratio=1 + donors_touched / host_touched,
+        step_reads=(host_touched + donors_touched) * kind.itemsize + host_cache + donor_cache,
     )
 
 
@@ -137,7 +149,8 @@ def _weights_of(source: Source) -> ModelSource:
     return as_source(source).model_copy(update={"adapter": None})
 
 
-def _config(source: Source | PretrainedConfig) -> Any:
+def config_of(source: Source | PretrainedConfig) -> Any:
+    """A model's configuration, read from its folder or the hub; no weight is."""
     if isinstance(source, PretrainedConfig):
         return source
     given = as_source(source)

@@ -1,17 +1,23 @@
 """The budget of a merge agrees with what loaded models and filled caches really hold."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 from families import CONFIGS
+from live_memory import LiveMemory
 from transformers import DynamicCache
 
 import lm_merge as lm
+from analyses.similarity.analysis import tables_of
 from benchmarks.pairs import decode_limit, random_native
 from lm_merge import cli
+from lm_merge.generation import EncodedPrompts
 from lm_merge.models import merge_budget
-from lm_merge.recipes import ModelSource
+from lm_merge.models.similarity_budget import similarity_budget
+from lm_merge.recipes import ModelSource, Recipe
+from lm_merge.scoring.compositions import compositions_of
 
 
 def test_weights_and_caches_are_those_of_the_loaded_models() -> None:
@@ -71,3 +77,43 @@ def test_bad_arguments_are_named() -> None:
         ValueError, match="does not fit host .*: d_model: host 32, donor 16; n_layers"
     ):
         merge_budget(host, [donor], [1])
+
+
+def test_the_command_says_the_speed_at_a_bandwidth_and_the_memory_of_similarity(tmp_path, capsys):
+    given = {"host": "tiny-instruct", "donors": ["tiny-thinker"], "layers": {3: 0.5}}
+    recipe = str(tmp_path / "recipe.yaml")
+    lm.Recipe.load(given).save(recipe)
+    cli.main(["budget", recipe, "--bandwidth_gb_s", "10", "--batch_size", "4"])
+    steps = merge_budget("tiny-instruct", ["tiny-thinker"], [3], batch_size=4).steps_per_s(1e10)
+    assert f"(4 x {steps:.3g} steps) at 10 GB/s, as given" in capsys.readouterr().out
+    cli.main(["budget", recipe, "--analysis", "similarity", "--n_tokens", "64"])
+    assert "peak on the device" in capsys.readouterr().out
+
+
+def test_what_a_step_reads_is_the_parameters_that_it_touches_and_the_caches():
+    native = random_native(0, n_blocks=3, d_model=128, d_vocab=90)
+    budget = merge_budget(native.config, [native.config], [1], dtype="float32", n_tokens=10)
+    block = sum(one.numel() for one in native.model.layers[0].parameters())
+    caches = budget.host_cache_bytes + budget.donor_cache_bytes
+    assert budget.step_reads == 4 * (5 * block + 90 * 128) + caches
+    assert budget.steps_per_s(3.0 * budget.step_reads) == 3.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("d_vocab", [60, 20_000])  # streams are the larger part, then logits
+def test_similarity_takes_the_memory_that_its_budget_says(d_vocab):
+    models = [lm.wrap(random_native(i, n_blocks=6, d_model=256, d_vocab=d_vocab)) for i in (0, 1)]
+    merge = lm.LatentMerge(*models, layers=[2], alpha=0.5)
+    batch = EncodedPrompts(torch.randint(3, 60, (4, 40)), torch.ones(4, 40).long(), "ids")
+    configs = [one.native.config for one in models]
+    budget = similarity_budget(
+        configs[0], configs[1:], [2], dtype="float32", batch_size=4, n_tokens=40, n_alphas=2
+    )
+    merges = replace(
+        compositions_of(merge, [0.25]), recipe=Recipe(host="h", donors=["d"], layers={2: 0.5})
+    )
+    with LiveMemory() as used:
+        tables_of(merges, [batch, batch])
+    # here the recorded streams are in the same memory
+    said = budget.total_bytes - budget.weights_bytes + budget.in_cpu_memory
+    assert 0.5 * said < used.peak < said
