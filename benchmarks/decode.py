@@ -1,12 +1,14 @@
 """What a merged token costs, in units of one model's token: `python -m benchmarks.decode`.
 
 Rows: one Hugging Face model; the published method and a logit ensemble (both models whole); ours on
-the native and on the hooked view; the limit, by parameters touched. Medians of interleaved rounds.
+the native and on the hooked view; the limit, by parameters touched. Medians of interleaved rounds. With
+`--device cuda --shape qwen2.5-7b`: milliseconds a step on that device, dynamic, recorded and compiled,
+against the memory bandwidth measured in the same run (table "static_decode").
 """
 
 from collections.abc import Callable, Sequence
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import torch
@@ -18,6 +20,7 @@ from benchmarks.memory import memory_rows
 from benchmarks.pairs import decode_limit, prefill_limit, random_native
 from benchmarks.peers import generate_ensemble, generate_published
 from benchmarks.running import run_benchmark
+from benchmarks.static_decode import measure_static
 from benchmarks.timing import interleaved_seconds, median_ratio
 
 ONE = "one model (transformers)"
@@ -39,6 +42,16 @@ class DecodeConfig(BaseModel):
     n_threads: PositiveInt = Field(default=2, description="torch threads")
     alpha: float = Field(default=0.5, description="donor's weight")
     operator: str = Field(default="slerp", description="operator of the merge")
+    device: str | None = Field(
+        default=None, description="measure static decoding on this device; needs shape"
+    )
+    shape: Literal["qwen2.5-7b", "tiny"] | None = Field(
+        default=None, description="shape of the models on the device, instead of the sizes above"
+    )
+    dtype: Literal["bfloat16", "float16", "float32"] = Field(
+        default="bfloat16", description="dtype of the models on the device"
+    )
+    compiled: bool = Field(default=True, description="measure the compiled step on the device, too")
     memory: bool = Field(default=True, description="measure memory in processes of their own")
 
 
@@ -119,7 +132,14 @@ def measure(config: DecodeConfig, batch: int) -> pd.DataFrame:
 
 
 def tables(config: DecodeConfig) -> Tables:
-    """Table "decode" and, if asked for, "decode_memory"."""
+    """Table "decode" and, if asked for, "decode_memory"; with a device, "static_decode" alone."""
+    if (config.device is None) != (config.shape is None):
+        raise ValueError(
+            f"device={config.device} and shape={config.shape} belong together; give both or neither"
+        )
+    if config.device is not None:
+        found = [measure_static(config, batch) for batch in config.batches]
+        return {"static_decode": pd.concat(found, ignore_index=True)}
     speed = pd.concat([measure(config, batch) for batch in config.batches], ignore_index=True)
     if not config.memory:
         return {"decode": speed}

@@ -25,7 +25,7 @@ from benchmarks import (
 )
 from benchmarks.adapter_peers import exact_sum, peft_model, peft_updates, relative_error
 from benchmarks.memory import memory_mb
-from benchmarks.pairs import decode_limit, prefill_limit, random_native
+from benchmarks.pairs import SHAPES, decode_limit, native_of, prefill_limit, random_native
 from benchmarks.peers import generate_ensemble, generate_published
 from benchmarks.timing import interleaved_seconds, median_ratio
 
@@ -222,3 +222,20 @@ def test_the_exact_sum_is_ours_and_that_of_one_way_of_the_peer():
     for kind, is_exact in (("cat", True), ("linear", False)):
         model.add_weighted_adapter(list(names), list(weights), kind, combination_type=kind)
         assert (relative_error(peft_updates(model, kind), exact) < 1e-5) == is_exact
+
+
+def test_static_decoding_is_measured_on_a_device():
+    """On the CPU, where a step is not recorded; the limit is that of the parameters."""
+    config = decode.DecodeConfig(
+        device="cpu", shape="tiny", dtype="float32", compiled=False, layers=(1,), batches=(1,),
+        n_prompt=5, n_new=3, n_rounds=1,
+    )  # fmt: skip
+    table = decode.tables(config)["static_decode"].set_index("system")
+    paths = ["dynamic, one model", "dynamic, l=1", "graph, one model", "graph, l=1"]
+    assert list(table.index) == ["transformers, one model", *paths]
+    ratio = table.limit_ms["graph, l=1"] / table.limit_ms["graph, one model"]
+    native = native_of(SHAPES["tiny"], 0, torch.device("cpu"), torch.float32)
+    assert ratio == pytest.approx(decode_limit(lm.wrap(native), 1))
+    assert (table.share_of_limit.abs() > 0).all()
+    with pytest.raises(ValueError, match="device=cpu and shape=None belong together"):
+        decode.tables(decode.DecodeConfig(device="cpu"))
