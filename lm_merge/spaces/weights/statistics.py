@@ -18,7 +18,8 @@ from lm_merge.threads import fit_threads
 
 Statistics = dict[str, Any]  # model's name -> open file of its statistics, one entry a tensor
 CAUSAL = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
-Record = Callable[[Any, list[Tensor]], dict[str, Tensor]]
+Given = Tensor | dict[str, Tensor]  # ids of one text, or all arguments of the forward pass
+Record = Callable[[Any, Sequence[Given]], dict[str, Tensor]]
 
 
 def record_statistics(
@@ -30,16 +31,14 @@ def record_statistics(
 ) -> Statistics:
     """Run each model on the prompts, one model at a time, and keep what it gives in a file.
 
-    Tokens are those of the tokenizer in tokenizer_folder. Raises ValueError if no statistic belongs to
-    a tensor of the checkpoint.
+    Tokens are those of the tokenizer in tokenizer_folder, unless the model encodes texts itself. Raises
+    ValueError if no statistic belongs to a tensor of the checkpoint.
     """
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
-    tokens = [tokenizer(prompt, return_tensors="pt").input_ids for prompt in prompts]
     handles: Statistics = {}
+    tokens: list[Given] = []
     for number, model in enumerate(models):
         native = whole_model(model)
+        tokens = tokens or _encoded(native, tokenizer_folder, prompts)
         record: Record = grams if kind == "gram" else fishers
         found = {
             name: values.contiguous()
@@ -53,6 +52,19 @@ def record_statistics(
         save_file(found, path, metadata={"transposed": json.dumps(transposed)})
         handles[model.name] = safe_open(path, framework="pt")
     return handles
+
+
+def _encoded(native: Any, tokenizer_folder: Path, prompts: Sequence[str]) -> list[Given]:
+    if hasattr(native, "encode_texts"):
+        return [native.encode_texts((prompt,)) for prompt in prompts]
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+    return [tokenizer(prompt, return_tensors="pt").input_ids for prompt in prompts]
+
+
+def _outputs(native: Any, given: Given, **options: Any) -> Any:
+    return native(**given, **options) if isinstance(given, dict) else native(given, **options)
 
 
 def whole_model(model: Checkpoint) -> Any:
@@ -89,7 +101,7 @@ def linear_layers(native: Any) -> dict[str, tuple[nn.Module, bool]]:
     }
 
 
-def grams(native: Any, tokens: Sequence[Tensor]) -> dict[str, Float[Tensor, "d_in d_in"]]:
+def grams(native: Any, tokens: Sequence[Given]) -> dict[str, Float[Tensor, "d_in d_in"]]:
     r"""$X^\top X$ of the inputs of every linear layer over all tokens, by the name of its weight."""
     sums: dict[str, Tensor] = {}
 
@@ -107,14 +119,14 @@ def grams(native: Any, tokens: Sequence[Tensor]) -> dict[str, Float[Tensor, "d_i
     try:
         with torch.no_grad():
             for ids in tokens:
-                native(ids)
+                _outputs(native, ids)
     finally:
         for handle in handles:
             handle.remove()
     return sums
 
 
-def fishers(native: Any, tokens: Sequence[Tensor]) -> dict[str, Float[Tensor, "..."]]:
+def fishers(native: Any, tokens: Sequence[Given]) -> dict[str, Float[Tensor, "..."]]:
     """Diagonal of the empirical Fisher information, by the name of the parameter.
 
     Causal models: the mean over prompts of the squared gradient of the log-likelihood, in nats, of all
@@ -132,15 +144,16 @@ def fishers(native: Any, tokens: Sequence[Tensor]) -> dict[str, Float[Tensor, ".
     return sums
 
 
-def _losses(native: Any, ids: Tensor) -> list[tuple[Tensor, float]]:
+def _losses(native: Any, ids: Given) -> list[tuple[Tensor, float]]:
     """Negative log-likelihoods of one text, in nats, and the share of each in the mean."""
     kind = type(native).__name__
     if kind.endswith("ForSequenceClassification"):
-        log_probabilities = native(ids).logits[0].log_softmax(dim=-1)
+        log_probabilities = _outputs(native, ids).logits[0].log_softmax(dim=-1)
         return [(-one, float(one.detach().exp())) for one in log_probabilities]
     if native.config.is_encoder_decoder or not kind.endswith(CAUSAL):
         raise ValueError(
             f"fisher needs a causal language model or a classifier of texts, not {kind}; take regmean"
         )
+    assert isinstance(ids, Tensor)  # a causal language model encodes no texts itself
     logits = native(ids, use_cache=False).logits[0, :-1]
     return [(nn.functional.cross_entropy(logits, ids[0, 1:], reduction="sum"), 1.0)]

@@ -177,6 +177,35 @@ def test_ngram_models_are_saved_loaded_and_merged(tmp_path):
     torch.testing.assert_close(again.model(padded).logits, in_a_row)
 
 
+@pytest.mark.parametrize("operator", ["fisher", "regmean"])
+def test_models_that_encode_texts_themselves_are_merged_by_data(operator, tmp_path):
+    models = [ngrams(number).model for number in range(2)]
+    for number, model in enumerate(models):
+        model.save_pretrained(tmp_path / f"m{number}")
+    merge = {"space": "weights", "operator": operator, "host": str(tmp_path / "m0"), "alpha": 0.25}
+    merge |= {"donors": [str(tmp_path / "m1")], "data": ("wake me",)}
+    tensors, _, _ = merge_in_memory(merge)
+    weights = torch.tensor([0.75, 0.25])
+    given = models[0].encode_texts(("wake me",))
+    if operator == "fisher":
+        name, found = "classifier.bias", []
+        for model in models:  # d log p_y / d bias = onehot_y - p
+            p = model(**given).logits[0].softmax(-1).detach()
+            found.append((p[:, None] * (torch.eye(len(p)) - p).square()).sum(0))
+        expected = fisher_mean(
+            torch.stack([model.state_dict()[name] for model in models]), torch.stack(found), weights
+        )
+    else:
+        name = "classifier.weight"
+        hidden = [model.encoder(**given).detach() for model in models]
+        expected = gram_mean(
+            torch.stack([model.state_dict()[name] for model in models]).double(),
+            torch.stack([one.T @ one for one in hidden]).double(),
+            weights.double(),
+        ).float()
+    torch.testing.assert_close(tensors[name], expected, rtol=1e-4, atol=1e-5)
+
+
 def test_compose_gives_what_answers_for_classifiers_and_encoders(folders):
     given = recipe(folders, "linear")
     merged = lm.compose(given, task="classification")
