@@ -1,4 +1,4 @@
-"""Operators that give a weighted sum of what they take in, with weights made from angles alone.
+"""Operators that give a weighted sum of what they take in, with weights made of angles and lengths.
 
 They commute with rotations and stay in the span of the models' tensors. So a space may hand them the
 tensors' coordinates in that span, a handful of numbers, in place of the tensors.
@@ -62,6 +62,19 @@ def model_stock(
     denominator = 1 + (n - 1) * pairs
     share = torch.where(denominator.abs() < 1e-12, 0.0, n * pairs / denominator)
     return share * states.mean(dim=0)
+
+
+def norm_mean(
+    states: Float[Tensor, "n_models *batch d_model"],
+    weights: Float[Tensor, "n_models *#batch 1"],
+) -> Float[Tensor, "*batch d_model"]:
+    r"""Sum of the tensors with $w_i |s_i| / \sum_j w_j |s_j|$: longer ones count more.
+
+    Where all tensors are zero, so is the result. A baseline without data for `fisher_mean`.
+    """
+    lengths = weights * states.norm(dim=-1, keepdim=True)
+    total = lengths.sum(dim=0)
+    return (torch.where(total > 0, lengths / total, weights) * states).sum(dim=0)
 
 
 def weights_in_span(

@@ -14,7 +14,7 @@ from torch import Tensor
 from lm_merge.operators.consensus import agreeing_sum
 from lm_merge.operators.linear import lerp
 from lm_merge.operators.random_masks import keep_random, keep_random_by_magnitude
-from lm_merge.operators.span import model_stock, slerp_unnormalized
+from lm_merge.operators.span import model_stock, norm_mean, slerp_unnormalized
 from lm_merge.operators.sparse import keep_largest, keep_middle
 from lm_merge.operators.spherical import karcher_mean, slerp
 
@@ -110,6 +110,7 @@ WEIGHT_METHODS: dict[str, WeightMethod] = {
         settings=(("filter_wise", False),),
         n_models=(2, None),
     ),
+    "norm_mean": WeightMethod(direction=norm_mean, normalize=None, n_models=(2, None)),
     "nuslerp": WeightMethod(
         direction=slerp_unnormalized, base="allowed", normalize=None, settings=ROWS, n_models=(2, 2)
     ),

@@ -12,13 +12,14 @@ from lm_merge.operators import karcher_mean, slerp
 from lm_merge.operators.consensus import agreeing_sum
 from lm_merge.operators.data_based import fisher_mean, gram_mean
 from lm_merge.operators.random_masks import keep_random, keep_random_by_magnitude
-from lm_merge.operators.span import model_stock, slerp_unnormalized, weights_in_span
+from lm_merge.operators.span import model_stock, norm_mean, slerp_unnormalized, weights_in_span
 from lm_merge.operators.sparse import keep_largest, keep_middle, largest
 from lm_merge.operators.weight_methods import RANGES, WEIGHT_METHODS, get_weight_method
 
 DIRECTIONS = {
     "karcher": karcher_mean,
     "model_stock": model_stock,
+    "norm_mean": norm_mean,
     "slerp": slerp,
     "slerp_unnormalized": slerp_unnormalized,
 }
@@ -218,6 +219,13 @@ def test_spherical_mean_stops_at_its_tolerance():
     assert angle(few, karcher_mean(states, weights)).item() > 1e-12
     stopped = karcher_mean(states, weights, max_iter=50, tol=1e-6)
     assert_close(stopped, karcher_mean(states, weights), atol=1e-5, rtol=0.0)
+
+
+def test_longer_tensors_count_more_in_norm_mean():
+    states = torch.tensor([[3.0, 4.0], [0.0, 1.0]])  # lengths 5 and 1
+    merged = norm_mean(states, torch.tensor([[0.25], [0.75]]))
+    assert_close(merged, (1.25 * states[0] + 0.75 * states[1]) / 2)
+    assert norm_mean(torch.zeros(2, 2), torch.tensor([[0.25], [0.75]])).tolist() == [0.0, 0.0]
 
 
 @pytest.mark.parametrize("name", WEIGHT_METHODS)
