@@ -52,7 +52,7 @@ def run(config: AdaptersConfig, record: Run | None = None, *, quiet: bool = True
     tables: Tables = {"recovery": table, "replies": replies}
     if merge is not None:
         tables["coefficients"] = _coefficients(merge)
-        if config.sensitivity and merge.fuses and _is_sum(merge):
+        if config.sensitivity and merge.fuses and merge.updates.is_sum:
             tables["sensitivity"] = sensitivity_table(config, merge)
         tables |= _spread(config, base, merge, quiet)
     notes = (*notes, *_notes(config, table, fitted is not None))
@@ -60,11 +60,6 @@ def run(config: AdaptersConfig, record: Run | None = None, *, quiet: bool = True
         note_models(record, base if merge is None else merge, seeds=config.seeds, notes=notes)
         _save_files(config, record, merge, fitted)
     return tables
-
-
-def _is_sum(merge: AdapterMerge) -> bool:
-    method = merge.updates.method.weight_method
-    return method is not None and method.direction is None
 
 
 def _coefficients(merge: AdapterMerge) -> pd.DataFrame:

@@ -53,7 +53,8 @@ class AdapterRecipe(Recipe, frozen=True):
     )
     transforms: tuple[str | dict[str, dict[str, Option] | None], ...] = Field(
         default=(),
-        description="changes of each update before the merge: identity, trim, keep_random, equal_norm",
+        description="changes of each update before the merge: identity, trim, keep_random, "
+        "equal_norm, elect",
     )
     operator_args: dict[str, Option] = Field(
         default_factory=dict, description="further arguments of the operator, such as density"

@@ -183,13 +183,15 @@ class CoefficientFit:
         return logits[batch.at].float() / self.settings.temperature
 
     def _expert(self, task: FitTask, place: int) -> Float[Tensor, "n d_vocab"]:
-        """The expert's logits on a batch, computed once."""
+        """The logits of the expert, alone and without transforms, on a batch; computed once."""
         key = task.name, place
         if key not in self._expert_logits:
-            own = torch.tensor([float(one.name == task.expert) for one in self.merge.adapters])
+            batch = self.batches[task.name][place]
+            (adapter,) = (one for one in self.merge.adapters if one.name == task.expert)
+            alone = AdapterMerge(self.merge.host, [adapter])
             with torch.no_grad():
-                alone = own.expand(len(self.free), -1)
-                self._expert_logits[key] = self._logits(self.batches[task.name][place], alone)
+                logits = alone(batch.texts.tokens, batch.texts.attention_mask)
+            self._expert_logits[key] = logits[batch.at].float() / self.settings.temperature
         return self._expert_logits[key]
 
 

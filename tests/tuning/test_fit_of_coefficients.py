@@ -91,6 +91,43 @@ def test_distillation_of_one_task_finds_its_adapter(merge):
     assert merge.coefficients[key] == pytest.approx(fitted.values[1])
 
 
+def test_a_consensus_of_trimmed_updates_is_fitted_module_by_module(merge):
+    consensus = AdapterMerge(
+        merge.host, merge.adapters, transforms=[{"trim": {"density": 0.5}}, "elect"]
+    )
+    key = consensus.updates.keys[0]
+    one, other = consensus.updates.matrices(key)
+    assert (one * other >= 0).all()
+    assert 0 < (one != 0).float().mean() < 0.5
+    consensus.coefficients = (0.7, 0.2)
+    tokens = torch.tensor([[1, 2, 3]])
+    wanted = consensus(tokens)
+    row = torch.tensor([0.7, 0.2], requires_grad=True)
+    with consensus.coefficient_tensors(dict.fromkeys(consensus.coefficients, row)):
+        found = consensus(tokens)
+        found.square().sum().backward()
+    assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+    up, down = (_squares(consensus, (0.7 + step, 0.2), tokens) for step in (1e-2, -1e-2))
+    assert float(row.grad[0]) == pytest.approx((up - down) / 2e-2, rel=0.02)
+    fitted = fit_coefficients(
+        consensus, tasks("one", "two"), FitSettings(steps=20, learning_rate=0.05)
+    )
+    assert fitted.losses[-1] < fitted.losses[0]
+
+
+def _squares(merge, row, tokens):
+    merge.coefficients = row
+    return float(merge(tokens).square().sum().detach())
+
+
+def test_an_expert_is_the_adapter_before_any_transform(merge):
+    trimmed = AdapterMerge(
+        merge.host, merge.adapters, transforms=[{"trim": {"density": 0.1}}, "elect"]
+    )
+    plain, changed = (fit_of(one)._expert(tasks("one")[0], 0) for one in (merge, trimmed))
+    assert changed.equal(plain)
+
+
 def test_the_file_of_a_fit_gives_its_coefficients_again(merge, tmp_path):
     settings = FitSettings(steps=2, objective="supervised", by=("mlp",), bound="sigmoid", seed=5)
     fitted = fit_coefficients(merge, tasks("one", "two"), settings)

@@ -1,12 +1,14 @@
 """A host that runs with merged updates: added to outputs by hooks, or put into its weights."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import embedding, linear
+from torch.utils.checkpoint import checkpoint
 
 from lm_merge.models.adapters.running import add_update, is_transposed, on_module
 from lm_merge.operators.low_rank import LowRank
@@ -42,9 +44,32 @@ class StackedUpdate:
         return add_update(output, given[0], self.a, self.b, self.coefficients)
 
 
+class StreamedUpdate:
+    """The sum of one module's updates that are full matrices, times coefficients with gradients.
+
+    matrices: gives them, [n_sources, d_out, d_in]. They are built for this module alone, in the forward
+    pass and again in the backward pass, so memory grows by those of one module.
+    """
+
+    def __init__(self, matrices: Callable[[], Tensor], row: Float[Tensor, " n_sources"]) -> None:
+        self.matrices, self.row = matrices, row
+
+    def hook(self, module: nn.Module, given: tuple[Any, ...], output: Tensor) -> Tensor:
+        """Forward hook: the module's output with the sum added."""
+        added = checkpoint(self._added, given[0], self.row, use_reentrant=False)
+        return output + added.to(output.dtype)
+
+    def _added(self, given: Tensor, row: Float[Tensor, " n_sources"]) -> Tensor:
+        matrices = self.matrices().to(given.device)
+        update = torch.tensordot(row.to(matrices), matrices, dims=1)
+        if given.is_floating_point():
+            return linear(given.to(update.dtype), update)
+        return embedding(given, update.mT)
+
+
 @contextmanager
 def hooked_updates(
-    modules: Mapping[str, nn.Module], updates: Mapping[str, StackedUpdate]
+    modules: Mapping[str, nn.Module], updates: Mapping[str, StackedUpdate | StreamedUpdate]
 ) -> Iterator[None]:
     """Inside, every module adds its update, before a hook of the user's own sees the output."""
     with ExitStack() as stack:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from lm_merge.models import HookedLM
 from lm_merge.spaces.adapters.attached import (
     StackedUpdate,
+    StreamedUpdate,
     hooked_updates,
     merged_weight,
     replaced_tensors,
@@ -31,6 +33,7 @@ class Attachment:
     ) -> None:
         self.host, self.updates, self.modules = host, updates, modules
         self._stacked: dict[str, StackedUpdate] = {}
+        self._streamed: dict[str, StreamedUpdate] | None = None
         self._dense: dict[str, Tensor] | None = None
 
     @property
@@ -66,15 +69,22 @@ class Attachment:
     ) -> Iterator[None]:
         """Inside, the sum runs with coefficients that are tensors, through which gradients flow.
 
+        Updates that transforms make full matrices are built module by module, in every pass.
         Raises ValueError for an operator whose result is not a sum with these coefficients.
         """
-        method = self.updates.method
-        weight_method = method.weight_method
-        if not self.fuses or weight_method is None or weight_method.direction is not None:
+        if not self.updates.is_sum:
             raise ValueError(
-                f"operator {method.name!r} with these transforms is not a sum of updates, so it has "
-                "no gradient by its coefficients; take operator 'linear'"
+                f"operator {self.updates.method.name!r} is not a sum of updates, so it has no gradient "
+                "by its coefficients; take operator 'linear'"
             )
+        if not self.fuses:
+            matrices = {key: partial(self.updates.matrices, key) for key in rows}
+            self._streamed = {key: StreamedUpdate(matrices[key], row) for key, row in rows.items()}
+            try:
+                yield
+            finally:
+                self._streamed = None
+            return
         stacked = self.stack()
         try:
             for key, row in rows.items():
@@ -101,11 +111,11 @@ class Attachment:
     def _contexts(
         self, view: str, heads: Heads, *, in_weights: bool
     ) -> Iterator[AbstractContextManager[None]]:
-        if self.fuses:
+        if self.fuses or self._streamed is not None:
             modules = self.modules
             if view == "hooked":
                 modules = modules_in_hooked_view(self.host, modules)
-            yield hooked_updates(modules, self.stack())
+            yield hooked_updates(modules, self._streamed or self.stack())
         elif in_weights:
             yield replaced_tensors(self._parameters(), self._dense_weights())
         if heads and in_weights:

@@ -17,7 +17,13 @@ from lm_merge.spaces.adapters.keys import KeyMode, shared_keys, updates_of
 from lm_merge.spaces.adapters.methods import AdapterMethod
 from lm_merge.spaces.adapters.options import MethodOptions
 from lm_merge.spaces.adapters.thresholds import GlobalThreshold, global_threshold
-from lm_merge.spaces.adapters.transforms import Step, equal_norm_factors, scaled, transformed
+from lm_merge.spaces.adapters.transforms import (
+    Step,
+    elected,
+    equal_norm_factors,
+    scaled,
+    transformed,
+)
 
 
 class MergedUpdates:
@@ -40,7 +46,10 @@ class MergedUpdates:
         shared = shared_keys(self.adapters, key_mode)
         self.keys, self.notes = shared.keys, shared.notes
         self._updates = {key: updates_of(self.adapters, key) for key in self.keys}
-        if any(step.name == "equal_norm" for step in self.steps):
+        names = [step.name for step in self.steps]
+        if "elect" in names[:-1]:
+            raise ValueError("transforms: 'elect' must come last, and only once")
+        if "equal_norm" in names:
             self._make_norms_equal()
         self.rows: Mapping[str, Row] = {}
 
@@ -91,8 +100,19 @@ class MergedUpdates:
         row = self.rows[key]
         if not any(row):
             return torch.zeros(self.updates(key)[0].shape)
-        matrices = [self._thinned(key, number) for number in range(len(self.adapters))]
-        return self._combined(torch.stack(matrices), row, key)
+        return self._combined(self.matrices(key), row, key)
+
+    def matrices(self, key: str) -> Float[Tensor, "n_sources d_out d_in"]:
+        """Every source's update of a module as a matrix, changed and thinned, in float32 or wider."""
+        numbers = range(len(self.adapters))
+        matrices = torch.stack([self._thinned(key, number) for number in numbers])
+        return elected(matrices) if any(one.name == "elect" for one in self.steps) else matrices
+
+    @property
+    def is_sum(self) -> bool:
+        """Whether the result is the sum of the changed updates times the coefficients."""
+        method = self.method.weight_method
+        return self.method.form == "sum" and method is not None and method.direction is None
 
     def _combined(
         self, matrices: Float[Tensor, "n_models d_out d_in"], row: Row, key: str

@@ -18,8 +18,8 @@ Matrix = Float[Tensor, "d_out d_in"]
 class Transform:
     """A change of one update.
 
-    matrix: takes the dense update and the options of the recipe; None for one that only scales.
-    options: their names, all needed but `seed`.
+    matrix: takes the dense update and the options of the recipe; None for one that looks at all updates
+    (equal_norm, elect). options: their names, all needed but `seed`.
     """
 
     matrix: Callable[..., Matrix] | None
@@ -43,6 +43,7 @@ TRANSFORMS: dict[str, Transform] = {
     "trim": Transform(_trim, ("density",)),
     "keep_random": Transform(_keep_random, ("density", "seed")),
     "equal_norm": Transform(None),
+    "elect": Transform(None),
 }
 
 
@@ -109,6 +110,17 @@ def equal_norm_factors(squared_norms: Sequence[float]) -> list[float]:
     norms = [value**0.5 for value in squared_norms]
     mean = sum(norms) / len(norms)
     return [mean / norm if norm > 0 else 1.0 for norm in norms]
+
+
+def elected(
+    updates: Float[Tensor, "n_sources d_out d_in"],
+) -> Float[Tensor, "n_sources d_out d_in"]:
+    """The updates with 0 in place of each value whose sign is not that of all updates' sum there.
+
+    With `trim` before it this is TIES' consensus, on which AdaMerging++ fits coefficients (Yang et al.
+    2024).
+    """
+    return updates * (updates.sum(dim=0).sign() == updates.sign())
 
 
 def scaled(update: LowRank, factor: float) -> LowRank:
