@@ -66,7 +66,7 @@ TARGETS: dict[str, Settings] = {
     },
     "update_trio": {
         "kind": "update", "tuned": "tiny-thinker",
-        "base": {"kind": "language", "model": "tiny-instruct", "modules": ("model.layers.*",)},
+        "base": {"kind": "language", "model": "tiny-instruct", "modules": ("*",)},
     },
 }  # fmt: skip
 
@@ -101,7 +101,7 @@ DELTA: dict[str, Settings] = {
     "tms_5-2": {"steps": 6000},
     "tms_5-2-id": {"steps": 5000},
     "update_tms": {"components": 8, "steps": 2500, "batch": 512},
-    # a pass for each of the 56 modules would cost 28 times as much: all of them masked at once alone
+    # a pass for each of the 58 modules would cost 29 times as much as one with all of them masked
     "update_trio": {
         "components": 16,
         "gate_width": 8,
