@@ -7,6 +7,7 @@ ANALYSES = {
     "adapter_search": "analyses.adapter_search",
     "adapters": "analyses.adapters",
     "comparison": "analyses.comparison",
+    "component_merge": "analyses.component_merge",
     "curvature": "analyses.curvature",
     "decomposition": "analyses.decomposition",
     "encoder_check": "analyses.encoder_check",

@@ -6,6 +6,7 @@ mean importance on its own task's data.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -14,6 +15,9 @@ from torch import Tensor
 
 from lm_merge.decomposition.components import Factors
 from lm_merge.decomposition.decomposition import Seen
+from lm_merge.models.adapters.adapter import Adapter
+from lm_merge.models.adapters.settings import AdapterSettings
+from lm_merge.operators.low_rank import LowRank
 
 
 @dataclass(frozen=True)
@@ -87,3 +91,26 @@ def merge_by_components(
         name: base + scale * torch.stack([one[name].update() for one in updates]).sum(dim=0)
         for name, base in bases.items()
     }
+
+
+@torch.no_grad()
+def components_as_adapter(
+    updates: Sequence[Mapping[str, WeightedComponents]], scale: float, *, name: str, base: str
+) -> Adapter:
+    """The merge as a LoRA of the base: rank = components of weight above 0, A = v, B = scale weight u.
+
+    Layers are module paths of the base, as those of a language target are. base: its name or folder.
+    Raises ValueError where no component has a weight.
+    """
+    deltas: dict[str, LowRank] = {}
+    for layer in updates[0]:
+        kept = [(one[layer], one[layer].weights > 0) for one in updates]
+        a = torch.cat([one.V[rows] for one, rows in kept])
+        b = torch.cat([scale * (one.U * one.weights)[:, rows] for one, rows in kept], dim=1)
+        if len(a):
+            deltas[layer] = LowRank(a, b)
+    if not deltas:
+        raise ValueError("no component has a weight above 0: there is no update to write")
+    rank = max(delta.rank for delta in deltas.values())
+    settings = AdapterSettings(r=rank, lora_alpha=rank, base=base)
+    return Adapter(name, Path(name), settings, deltas, {}, {})
