@@ -13,6 +13,8 @@ from pydantic import (
 )
 
 from analyses.decomposition.config import DecompositionConfig
+from lm_merge.decomposition.registry import TARGETS, experiment
+from lm_merge.decomposition.targets.settings import LanguageSettings, TMSSettings, UpdateSettings
 
 UPDATES: dict[str, tuple[str | tuple[int, ...], ...]] = {
     "update_tms": ((4, 5), (6, 7)),
@@ -38,6 +40,9 @@ class ComponentMergeConfig(BaseModel):
     )
     fit: dict[str, Any] = Field(
         default={}, description="settings of the decompositions that differ from the experiment's"
+    )
+    base: dict[str, Any] = Field(
+        default={}, description="settings of the base that differ from the experiment's"
     )
     methods: tuple[str, ...] = Field(default=METHODS, min_length=1, description="merges to compare")
     scales: tuple[PositiveFloat, ...] = Field(
@@ -79,12 +84,23 @@ class ComponentMergeConfig(BaseModel):
 
     def decompositions(self, seed: int) -> list[DecompositionConfig]:
         """The decomposition of each update from one random start."""
+        changed = {"base": {**TARGETS[self.experiment]["base"], **self.base}} if self.base else {}
         return [
             DecompositionConfig(
-                experiment=self.experiment, seeds=(seed,), fit=self.fit, target={"tuned": tuned}
+                experiment=self.experiment,
+                seeds=(seed,),
+                fit=self.fit,
+                target={**changed, "tuned": tuned},
             )
             for tuned in self.tuned
         ]
+
+    def base_settings(self) -> TMSSettings | LanguageSettings:
+        """The model before fine-tuning."""
+        first = self.decompositions(self.seeds[0])[0]
+        target = experiment(first.experiment, first.preset, first.fit, first.target).target
+        assert isinstance(target, UpdateSettings)
+        return target.base
 
     @property
     def words(self) -> str:

@@ -8,8 +8,7 @@ import torch
 
 from analyses.component_merge.config import ComponentMergeConfig
 from analyses.component_merge.methods import Weights
-from lm_merge.decomposition.registry import experiment
-from lm_merge.decomposition.targets.settings import LanguageSettings, TMSSettings, UpdateSettings
+from lm_merge.decomposition.targets.settings import LanguageSettings, TMSSettings
 from lm_merge.decomposition.targets.sparse_features import SparseFeatures
 from lm_merge.decomposition.targets.tms import train_tms
 from lm_merge.evaluation.recovery import recovery
@@ -56,19 +55,18 @@ class SkillScorer:
     @staticmethod
     def of(config: ComponentMergeConfig) -> "SkillScorer":
         """The base model, loaded."""
-        made = experiment(config.experiment).target
-        assert isinstance(made, UpdateSettings)
-        assert isinstance(made.base, LanguageSettings)
-        model = load(made.base.model, dtype="float32")
+        before = config.base_settings()
+        assert isinstance(before, LanguageSettings)
+        model = load(before.model, dtype="float32")
         native = model.require_native("a merge by components").requires_grad_(False)
         base = {name: one.detach().clone() for name, one in native.named_parameters()}
-        known = set(BUNDLED[made.base.model].skills)
+        known = set(BUNDLED[before.model].skills)
         names = [str(one) for one in config.tuned]
         learned = {
             skill: name for name in names for skill in BUNDLED[name].skills if skill not in known
         }
         n: dict[Split, int] = {"dev": config.n_dev, "test": config.n_test}
-        skills = (*BUNDLED[made.base.model].skills, *learned)
+        skills = (*BUNDLED[before.model].skills, *learned)
         return SkillScorer(model, skills, learned, n, base)
 
     @torch.no_grad()
@@ -139,12 +137,11 @@ class FeatureScorer:
     @staticmethod
     def of(config: ComponentMergeConfig) -> "FeatureScorer":
         """The toy before fine-tuning."""
-        made = experiment(config.experiment).target
-        assert isinstance(made, UpdateSettings)
-        assert isinstance(made.base, TMSSettings)
+        before = config.base_settings()
+        assert isinstance(before, TMSSettings)
         new = [feature for one in config.tuned for feature in one if isinstance(feature, int)]
-        features = tuple(sorted({*(made.base.active or ()), *new}))
-        return FeatureScorer(features, made.base, train_tms(made.base))
+        features = tuple(sorted({*(before.active or ()), *new}))
+        return FeatureScorer(features, before, train_tms(before))
 
     @torch.no_grad()
     def explained(self, weights: Weights, split: Split) -> dict[int, float]:

@@ -57,7 +57,8 @@ def weighted_components(
         weights = torch.stack(of_places).max(dim=0).values
         if threshold is not None:
             weights = (weights >= threshold).to(weights)
-        weighted[name] = WeightedComponents(one.U[place], one.V[place], weights)
+        U, V = one.U[place].detach(), one.V[place].detach()
+        weighted[name] = WeightedComponents(U, V, weights)
     return weighted
 
 
