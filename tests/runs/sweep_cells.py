@@ -105,6 +105,15 @@ def summed(config: Settings, record: Run) -> dict[str, pd.DataFrame]:
     return tables
 
 
+def recovered_above(config: Settings, record: Run) -> dict[str, pd.DataFrame]:
+    """Recoveries of two tasks that want different alphas; none below 0.4."""
+    if config.alpha < 0.4:
+        raise ArithmeticError("no merge there")
+    places = (0.5, 0.9)
+    record.save_summary([{"recovery": 1 - abs(config.alpha - place)} for place in places])
+    return computed(config, record)
+
+
 def summed_but_for_one(config: Settings, record: Run) -> dict[str, pd.DataFrame]:
     if config.alpha == 0.5:
         raise ArithmeticError("no height here")

@@ -11,10 +11,12 @@ from sweep_cells import Settings, configs, finished, traced
 from analyses.similarity_merging import analysis as similarity_merging
 from analyses.similarity_merging.config import SimilarityMergingConfig
 from lm_merge.evaluation.selected_sources import VOTES
-from lm_merge.runs import collect, grid, grid_labels, on_ray, sweep
+from lm_merge.runs import collect, grid, grid_labels, on_ray, search, sweep
 from lm_merge.runs.cells import run_cell
 from lm_merge.runs.on_ray import _OnRay
 from lm_merge.runs.record import read_record
+from lm_merge.tuning.search.proposer import RecoveryProposer
+from lm_merge.tuning.search.space import Parameter, SearchSpace
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -123,6 +125,33 @@ def test_merges_and_votes_of_many_targets_are_those_in_turn_though_a_worker_is_k
         assert_frame_equal(table, expected[name], check_exact=True)
     rows = tables["accuracy"].query("kind in ['merge', 'vote'] and partition == 'test'")
     assert len(rows) == len(LOCALES) * 8
+
+
+@pytest.mark.slow
+@on_two_cpus
+def test_a_search_on_ray_has_the_rows_of_one_in_turn(tmp_path, executor):
+    def rows(folder, executor=None):
+        space = SearchSpace({"alpha": Parameter(low=0, high=1)})
+        proposer = RecoveryProposer(
+            space,
+            lambda values: Settings(folder=tmp_path, **values),
+            lambda trial: tuple(float(row["recovery"]) for row in trial.summary),
+            n_start=2,
+        )
+        trials = search(
+            "similarity",
+            proposer,
+            sweep_cells.recovered_above,
+            n_trials=6,
+            at_once=2,
+            root=tmp_path / folder,
+            executor=executor,
+        )
+        return [(one.config, one.outcome.status, one.summary) for one in trials], proposer.seen
+
+    in_turn, seen = rows("serial")
+    assert rows("ray", executor) == (in_turn, seen)
+    assert {status for _, status, _ in in_turn} == {"finished", "failed"}
 
 
 @pytest.mark.slow
