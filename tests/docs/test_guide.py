@@ -7,6 +7,9 @@ import pytest
 
 import lm_merge as lm
 from analyses import ANALYSES
+from analyses.running.command import config_class_of
+from analyses.running.options import OutputOptions
+from analyses.sweep_options import Execution
 from lm_merge.cli import COMMANDS
 
 PROJECT = Path(__file__).parents[2]
@@ -33,6 +36,17 @@ def commands(page: Path) -> list[list[str]]:
     """The words of every shell command of a page, comments apart."""
     lines = "".join(blocks(page, "bash")).replace("\\\n", " ").splitlines()
     return [line.split(" #")[0].split() for line in lines if line.strip()]
+
+
+def options_in(words: list[str]) -> set[str]:
+    """The options among a command's words, without what follows a dot or an equals sign."""
+    return {re.split("[.=]", one[2:])[0] for one in words if one.startswith("--")}
+
+
+def options_of(analysis: str) -> set[str]:
+    """Names of an analysis's options."""
+    shared = {"config", *OutputOptions.model_fields, *Execution.model_fields}
+    return {*config_class_of(analysis).model_fields, *shared}
 
 
 @pytest.mark.parametrize("page", WITH_PYTHON, ids=name_of)
@@ -70,8 +84,11 @@ def test_the_commands_of_a_page_are_there(page):
                 assert target in targets
             case ["lm-merge", command, *_]:
                 assert command in COMMANDS
-            case ["python", "-m", module, *_] if module.startswith("analyses."):
-                assert module.removeprefix("analyses.") in {*ANALYSES, "sweep", "paper", "suggest"}
+            case ["python", "-m", module, *rest] if module.startswith("analyses."):
+                name = module.removeprefix("analyses.")
+                assert name in {*ANALYSES, "sweep", "paper", "suggest"}
+                if name in ANALYSES:
+                    assert options_in(rest) <= options_of(name)
             case ["python", "-m", module, *_]:
                 assert (PROJECT / (module.replace(".", "/") + ".py")).exists()
             case [program, *_]:
