@@ -9,7 +9,9 @@ import pandas as pd
 
 from analyses.layerwise.config import LayerwiseConfig
 from analyses.layerwise.grid import full_merges, grid_of, with_own_cell
+from analyses.layerwise.so_far import SoFar
 from analyses.running.command_line import Figure, Tables, progress
+from analyses.running.counted import counted
 from analyses.running.findings import Finding, rows_of
 from analyses.running.inputs import note_models
 from analyses.running.recipe_words import own_alpha, recipe_words
@@ -26,7 +28,7 @@ from lm_merge.scoring.signals import SignalMeans, rank_correlations
 from lm_merge.scoring.teacher_forced import CellScores, run_texts, where
 from lm_merge.spaces.compose import compose_latents
 from lm_merge.spaces.latents import LatentMerge
-from lm_merge.spaces.latents.latent_grid import LatentGrid
+from lm_merge.spaces.latents.latent_grid import GridCell, LatentGrid
 from lm_merge.zoo.tasks import Question
 
 COLUMNS = (
@@ -49,9 +51,7 @@ def run(config: LayerwiseConfig, record: Run | None = None, *, quiet: bool = Tru
     scores = CellScores(
         measured.cells, [one for merges in fulls for one in full_model_merges(merges)]
     )
-    for texts in progress(batches(merge.host, config, n=config.n_texts), "texts", quiet=quiet):
-        of_fulls = chain.from_iterable(outputs(merges, texts) for merges in fulls)
-        scores.update(run_texts(measured, texts), texts, of_fulls)
+    measure_texts(scores, measured, fulls, config, record, quiet=quiet)
     rows, parents = list(scores.rows()), list(scores.parent_rows())
     if config.n_questions:
         questions = question_set(config.n_questions, seed=config.seed)
@@ -67,6 +67,47 @@ def run(config: LayerwiseConfig, record: Run | None = None, *, quiet: bool = Tru
         outcomes = of_cells(table, grid)
         tables["correlations"] = rank_correlations(signals, outcomes)
     return tables
+
+
+def measure_texts(
+    scores: CellScores,
+    grid: LatentGrid,
+    fulls: Sequence[Compositions],
+    config: LayerwiseConfig,
+    record: Run | None,
+    *,
+    quiet: bool,
+) -> None:
+    """Add every batch of texts; a run that is stopped keeps what it had measured (`SoFar`)."""
+    parts, so_far = batches(grid.merge.host, config, n=config.n_texts), SoFar(record)
+    cost = sum(_blocks_run(grid, grid.cells) * len(texts.tokens) for texts in parts)
+
+    def table() -> pd.DataFrame:
+        return pd.DataFrame(list(scores.rows()), columns=pd.Index(COLUMNS))
+
+    n_done = 0
+    with counted("texts", cost, quiet=quiet) as advance:
+        try:
+            for texts in parts:
+                size = len(texts.tokens)
+                scores.update(
+                    run_texts(grid, texts),
+                    texts,
+                    chain.from_iterable(outputs(merges, texts) for merges in fulls),
+                    after=lambda cells, size=size: advance(_blocks_run(grid, cells) * size),
+                )
+                n_done += 1
+                so_far.write_if_due(table)
+        except KeyboardInterrupt:
+            if n_done:
+                so_far.write(table())
+            raise
+    so_far.remove()
+
+
+def _blocks_run(grid: LatentGrid, cells: Sequence[GridCell]) -> int:
+    """Blocks that cells run after their merged one, and one more each for the read-out."""
+    return sum(grid.merge.host.n_layers - cell.layer for cell in cells)
 
 
 def of_cells(table: pd.DataFrame, grid: LatentGrid) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """Merges on given texts, without generation: each one's losses, divergences and place in the stream."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -46,8 +46,13 @@ class CellScores:
         passed: GridPass,
         texts: Texts,
         fulls: Iterable[tuple[FullModelMerge, NextTokenOutput]] = (),
+        *,
+        after: Callable[[Sequence[GridCell]], None] | None = None,
     ) -> None:
-        """Add a batch: one pass of the parents and, block by block, of the merges."""
+        """Add a batch: one pass of the parents and, block by block, of the merges.
+
+        after: called with the cells that were measured, part by part.
+        """
         batch = _Batch(passed, texts)
         for name, means in self.parents.items():
             losses = batch.next_tokens.losses(name)
@@ -58,6 +63,8 @@ class CellScores:
             for cell, end in by_cell.items():
                 self._update_outputs(cell, batch, batch.next_tokens.of_merge(end))
             self._update_streams(batch, by_cell)
+            if after is not None:
+                after(cells)
         for merge, output in fulls:
             self._update_outputs(merge, batch, batch.next_tokens.of_logits(output.logits))
             if output.end is not None:

@@ -15,12 +15,14 @@ from analyses.layerwise import analysis as layerwise
 from analyses.layerwise.config import LayerwiseConfig
 from analyses.layerwise.grid import default_layers, grid_of
 from analyses.running.command import command
+from analyses.running.counted import counted
 from analyses.running.text_choice import prompt_batches
 from lm_merge import cli
 from lm_merge.evaluation import question_set
 from lm_merge.metrics import midness
+from lm_merge.runs.record import start_run
 from lm_merge.scoring.signals import SIGNALS, rank_correlations
-from lm_merge.scoring.teacher_forced import run_texts
+from lm_merge.scoring.teacher_forced import CellScores, run_texts
 from lm_merge.sites import record_resid_post
 from lm_merge.spaces.compose import compose_latents
 
@@ -334,3 +336,37 @@ def test_the_recipe_given_is_measured_next_to_the_grid(
     assert set(tables["signals"].operator) == {"lerp"}  # ranks are of the grid alone
     assert {name for name, _, _ in layerwise.draw(tables)} >= {"layerwise_loss"}
     assert layerwise.summary(tables, config).startswith("the recipe (tiny-instruct + tiny-thinker")
+
+
+def test_a_grid_that_is_stopped_leaves_its_figure_so_far(tmp_path, monkeypatch):
+    config = LayerwiseConfig(
+        layers=(3,), operators=("lerp",), alphas=(0.5,), n_texts=4, batch_size=2, n_prompts=0
+    )
+    plain, calls = CellScores.update, []
+
+    def stopped(self, *arguments, **keywords):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        plain(self, *arguments, **keywords)
+
+    with start_run("layerwise", config, root=tmp_path) as record:
+        layerwise.run(config, record)
+        assert not list(record.folder.glob("*so_far*"))  # a whole run leaves none
+    monkeypatch.setattr(CellScores, "update", stopped)
+    with (
+        pytest.raises(KeyboardInterrupt),
+        start_run("layerwise", config, root=tmp_path / "stopped") as record,
+    ):
+        layerwise.run(config, record)
+    table = pd.read_csv(record.folder / "layerwise_loss_so_far.csv")
+    assert len(table) == len(table.value.dropna()) > 0
+    assert (record.folder / "layerwise_loss_so_far.html").exists()
+
+
+def test_the_time_that_is_left_is_reported_at_the_pace_so_far(capsys):
+    seconds = iter([0.0, 4.0, 6.0, 8.0])
+    with counted("texts", 100.0, quiet=False, clock=lambda: next(seconds)) as advance:
+        for amount in (10.0, 10.0, 5.0):
+            advance(amount)
+    assert capsys.readouterr().err == "texts ...\ntexts: 20% after 6 s, some 24 s left\n"
