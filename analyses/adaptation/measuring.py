@@ -16,7 +16,7 @@ from lm_merge.accumulation import wide
 from lm_merge.contexts.blocks import Run
 from lm_merge.contexts.cached import BlockCache
 from lm_merge.contexts.operations import OPERATIONS, Injection, none, swap
-from lm_merge.contexts.packed import Rows, packed_rows
+from lm_merge.contexts.packed import Rows, groups_within, packed_rows
 from lm_merge.contexts.writing import Written, write
 from lm_merge.metrics import (
     adaptation_index,
@@ -119,7 +119,11 @@ def measure(
     runs = [[run for text in of_item for run in text.runs()] for of_item in by_item.values()]
     if not runs:
         return pd.DataFrame(), pd.DataFrame()
-    rows = packed_rows(system, runs, states=config.states)
+    rows = (
+        one
+        for group in groups_within(runs, system.host.n_token_rows)
+        for one in packed_rows(system, group, states=config.states)
+    )
     for of_item, of_rows in zip(by_item.values(), rows, strict=True):
         for place, text in enumerate(of_item):
             three = of_rows[3 * place : 3 * place + 3]

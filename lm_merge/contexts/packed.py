@@ -15,6 +15,8 @@ from lm_merge.models import HookedLM
 from lm_merge.models.forward_pass import hidden_of
 from lm_merge.spaces import Composed
 
+LOGIT_BYTES = 2**28  # of the kept rows of one forward pass, in float32
+
 
 @dataclass(frozen=True)
 class Packed:
@@ -143,6 +145,28 @@ def packed_rows(
         return Rows(logits[item, chosen], None if streams is None else streams[:, item, chosen])
 
     return [[of_run(item, rows) for rows in of_item] for item, of_item in enumerate(wanted)]
+
+
+def groups_within(
+    items: Sequence[Sequence[Run]], d_vocab: int, n_bytes: int = LOGIT_BYTES
+) -> Iterator[list[Sequence[Run]]]:
+    """Items in order, in groups whose kept logits take `n_bytes` at most; one item at least.
+
+    The rows that any item of a forward pass needs are computed for all of its items, so that a group's
+    logits grow with the square of its size.
+    """
+    group: list[Sequence[Run]] = []
+    columns: set[int] = set()
+    for runs in items:
+        packed = pack(runs)
+        own = {int(column) for run in runs for column in packed.rows(run)}
+        if group and (len(group) + 1) * len(columns | own) * d_vocab * 4 > n_bytes:
+            yield group
+            group, columns = [], set()
+        group.append(runs)
+        columns |= own
+    if group:
+        yield group
 
 
 def packed_logits(
