@@ -160,7 +160,8 @@ def findings(tables: Tables, config: object = None) -> list[Finding]:
 
     Keys: system, condition, tau, n (items), adapted_frac with adapted_low and adapted_high (95 %),
     restricted_mean_latency_tokens with latency_low and latency_high (95 %), gap (0 as the oracle, 1 as
-    if ignored; null where the contexts cannot be distinguished), index_mean (0 to 1), censored (items).
+    if ignored), index_mean (0 to 1), censored (items).
+    Null where the contexts cannot be distinguished: a model that copies its own text.
     """
     return [{key: row[key] for key in SUMMARY_KEYS} for row in tables["summary"].to_dict("records")]
 
@@ -170,6 +171,12 @@ def summary(tables: Tables, config: object = None) -> str:
     table = tables["summary"]
     lines = []
     for row in table.to_dict("records"):
+        if pd.isna(row["adapted_frac"]):
+            lines.append(
+                f"{row['system']}, {row['condition']}, tau {row['tau']}: undefined, because both "
+                f"contexts give the same distributions on these texts, n {row['n']}"
+            )
+            continue
         gap = "undefined" if pd.isna(row["gap"]) else f"{row['gap']:.3f}"
         lines.append(
             f"{row['system']}, {row['condition']}, tau {row['tau']}: adapted "

@@ -9,8 +9,8 @@ Content = Literal["injected", "noise", "original"]
 @dataclass(frozen=True)
 class Condition:
     """operation: of `lm_merge.contexts.operations`. refeed: "newest" token, "some" (the option
-    partial_refeed), or "all" emitted tokens. content: c1, as many tokens without its
-    content (the option noise), or c0.
+    partial_refeed), or "all" emitted tokens. content: c1, what has not its content
+    (the option noise), or c0.
     """
 
     operation: str

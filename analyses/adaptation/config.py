@@ -73,11 +73,11 @@ class AdaptationConfig(Placement):
         default=1, description="emitted tokens that are computed anew after the injection"
     )
     partial_refeed: NonNegativeInt = Field(default=4, description="the same, of condition partial")
-    noise: Literal["shuffled", "filler"] | None = Field(
+    noise: Literal["shuffled", "filler", "unrelated"] | None = Field(
         default=None,
-        description="what condition noise injects: c1's tokens in a drawn order, or as many of one "
-        "token without content; None: filler for bindings, since a shuffled one still binds, else "
-        "shuffled",
+        description="what condition noise injects: c1's tokens in a drawn order, as many of one token, "
+        "or the pair's own unrelated context; None: unrelated where the pair has one, as bindings do "
+        "(a shuffled binding still binds, and its filler is a value of the language), else shuffled",
     )
     keep_sink: PositiveInt = Field(
         default=1, description="first tokens that stay when c0 is dropped"

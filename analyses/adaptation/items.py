@@ -53,6 +53,7 @@ class Encoded:
     original: tuple[int, ...]
     n_shared: int
     filler: int
+    unrelated: tuple[int, ...]
 
     def content(self, condition: Condition, config: AdaptationConfig) -> tuple[int, ...]:
         """The tokens that a condition injects; shuffled ones differ from item to item, not by system."""
@@ -60,11 +61,14 @@ class Encoded:
             return self.original
         if condition.content == "injected":
             return self.injected
-        shuffled = (
-            config.items != "bindings" if config.noise is None else config.noise == "shuffled"
-        )
-        if not shuffled:
-            return (self.filler,) * len(self.injected)
+        kind = config.noise or ("unrelated" if self.unrelated else "shuffled")
+        if kind == "unrelated" and not self.unrelated:
+            raise ValueError(
+                f"noise='unrelated': pair {self.pair.id!r} has no unrelated context; give it one, or "
+                "take noise='shuffled'"
+            )
+        if kind != "shuffled":
+            return self.unrelated if kind == "unrelated" else (self.filler,) * len(self.injected)
         drawn = random.Random(f"{config.seed} {self.pair.id}")
         return tuple(drawn.sample(self.injected, len(self.injected)))
 
@@ -113,13 +117,22 @@ def _encoded(host: HookedLM, pair: ContextPair, own: str, template: str, chat: b
         min(len(before), len(after)) - 1,
     )
     tokenizer: Any = host.tokenizer
-    injected, original = (
+    injected, original, unrelated = (
         tuple(tokenizer(template.format(context=one), add_special_tokens=False).input_ids)
-        for one in (pair.alt_context, pair.context)
+        for one in (pair.alt_context, pair.context, pair.unrelated)
     )
     n_shared = common if pair.prefix else min(common, 1)
     filler = tokenizer(FILLER, add_special_tokens=False).input_ids[0]
-    return Encoded(pair, before, after, injected, original, n_shared, filler)
+    return Encoded(
+        pair,
+        before,
+        after,
+        injected,
+        original,
+        n_shared,
+        filler,
+        unrelated if pair.unrelated else (),
+    )
 
 
 def _ids(host: HookedLM, prompt: str, chat: bool) -> tuple[int, ...]:

@@ -19,6 +19,10 @@ from lm_merge.statistics.survival import kaplan_meier, restricted_mean
 
 GROUP = ["system", "condition", "tau"]
 SCALES = {"immediate": (0, 5), "short": (5, 20), "long": (20, None)}
+ADAPTED = (
+    *("adapted_frac", "adapted_low", "adapted_high"),
+    *("restricted_mean_latency_tokens", "latency_low", "latency_high"),
+)
 CONTRASTED = ("latency_tokens", "gap", "index_mean")
 
 
@@ -103,7 +107,8 @@ def summary_table(items: pd.DataFrame, config: AdaptationConfig) -> pd.DataFrame
 
     adapted_frac with its interval by cluster; restricted mean latency in tokens, up to the horizon, with
     its jackknife interval; gap: sum of KL(p, p1) over sum of KL(p0, p1) of all items; index_mean over
-    diagnostic tokens, by item; censored: items that did not adapt.
+    diagnostic tokens, by item; censored: items that did not adapt. Where no text has `window` diagnostic
+    tokens, the two contexts agree on all that was written, and share and latency are undefined.
     """
     rows = []
     for key, of_key in groups(items):
@@ -116,16 +121,13 @@ def summary_table(items: pd.DataFrame, config: AdaptationConfig) -> pd.DataFrame
             for name in ("kl01_sum_nats", "kl1_sum_nats", "n_tokens")
         )
         index = of_key["index_mean"].to_numpy(dtype=float)
+        found = (float(adapted.mean()), low, high, mean.value, mean.low, mean.high)
+        told_apart = int(of_key["n_diagnostic"].max()) >= config.window
         rows.append(
             {
                 **key,
                 "n": len(of_key),
-                "adapted_frac": float(adapted.mean()),
-                "adapted_low": low,
-                "adapted_high": high,
-                "restricted_mean_latency_tokens": mean.value,
-                "latency_low": mean.low,
-                "latency_high": mean.high,
+                **dict(zip(ADAPTED, found if told_apart else (nan,) * len(found), strict=True)),
                 "gap": gap / apart if apart > 1e-3 * n_tokens else nan,
                 "index_mean": float(np.nanmean(index)) if np.isfinite(index).any() else nan,
                 "censored": int((~adapted).sum()),
