@@ -73,10 +73,10 @@ class AdaptationConfig(Placement):
         default=1, description="emitted tokens that are computed anew after the injection"
     )
     partial_refeed: NonNegativeInt = Field(default=4, description="the same, of condition partial")
-    noise: Literal["shuffled", "filler", "unrelated"] | None = Field(
+    noise: Literal["shuffled", "filler", "neutral"] | None = Field(
         default=None,
         description="what condition noise injects: c1's tokens in a drawn order, as many of one token, "
-        "or the pair's own unrelated context; None: unrelated where the pair has one, as bindings do "
+        "or the pair's own neutral context; None: neutral where the pair has one, as bindings do "
         "(a shuffled binding still binds, and its filler is a value of the language), else shuffled",
     )
     keep_sink: PositiveInt = Field(

@@ -53,7 +53,7 @@ class Encoded:
     original: tuple[int, ...]
     n_shared: int
     filler: int
-    unrelated: tuple[int, ...]
+    neutral: tuple[int, ...]
 
     def content(self, condition: Condition, config: AdaptationConfig) -> tuple[int, ...]:
         """The tokens that a condition injects; shuffled ones differ from item to item, not by system."""
@@ -61,14 +61,14 @@ class Encoded:
             return self.original
         if condition.content == "injected":
             return self.injected
-        kind = config.noise or ("unrelated" if self.unrelated else "shuffled")
-        if kind == "unrelated" and not self.unrelated:
+        kind = config.noise or ("neutral" if self.neutral else "shuffled")
+        if kind == "neutral" and not self.neutral:
             raise ValueError(
-                f"noise='unrelated': pair {self.pair.id!r} has no unrelated context; give it one, or "
+                f"noise='neutral': pair {self.pair.id!r} has no neutral context; give it one, or "
                 "take noise='shuffled'"
             )
         if kind != "shuffled":
-            return self.unrelated if kind == "unrelated" else (self.filler,) * len(self.injected)
+            return self.neutral if kind == "neutral" else (self.filler,) * len(self.injected)
         drawn = random.Random(f"{config.seed} {self.pair.id}")
         return tuple(drawn.sample(self.injected, len(self.injected)))
 
@@ -117,9 +117,9 @@ def _encoded(host: HookedLM, pair: ContextPair, own: str, template: str, chat: b
         min(len(before), len(after)) - 1,
     )
     tokenizer: Any = host.tokenizer
-    injected, original, unrelated = (
+    injected, original, neutral = (
         tuple(tokenizer(template.format(context=one), add_special_tokens=False).input_ids)
-        for one in (pair.alt_context, pair.context, pair.unrelated)
+        for one in (pair.alt_context, pair.context, pair.neutral)
     )
     n_shared = common if pair.prefix else min(common, 1)
     filler = tokenizer(FILLER, add_special_tokens=False).input_ids[0]
@@ -131,7 +131,7 @@ def _encoded(host: HookedLM, pair: ContextPair, own: str, template: str, chat: b
         original,
         n_shared,
         filler,
-        unrelated if pair.unrelated else (),
+        neutral if pair.neutral else (),
     )
 
 

@@ -21,7 +21,7 @@ class ContextPair(BaseModel):
     """A text's context c0 and the context c1 that is injected into it.
 
     kind: how c1 differs; "control": not at all. prefix: text before either context, the same for both.
-    cluster: pairs that belong together (a story); each pair its own unless given. unrelated: a context
+    cluster: pairs that belong together (a story); each pair its own unless given. neutral: a context
     like the others, as long as alt_context, that changes nothing for this text; "" where there is none.
     """
 
@@ -37,7 +37,7 @@ class ContextPair(BaseModel):
     equation: str = ""
     alt_equation: str = ""
     cluster: str = ""
-    unrelated: str = ""
+    neutral: str = ""
 
 
 def read_pairs(path: Path) -> list[ContextPair]:
