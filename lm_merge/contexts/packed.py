@@ -1,7 +1,7 @@
 """Many runs in one forward pass: every block once, with its own positions and sight."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from lm_merge.contexts.attention_share import recording_shares
 from lm_merge.contexts.blocks import Block, Run, in_order
 from lm_merge.contexts.checks import check_packed, layer_windows
 from lm_merge.models import HookedLM
@@ -100,11 +101,13 @@ def mask_for(model: Any, batch: PackedBatch, dtype: torch.dtype) -> Any:
 class Rows:
     """What a run gives at the tokens that predict its text after the injection, and one more.
 
-    states: resid_post of every block there, None unless asked for.
+    states: resid_post of every block there, None unless asked for. attention: the share of attention on
+    each block of the run, in the order of `Run.blocks`; shares sum to 1. None unless asked for.
     """
 
     logits: Float[Tensor, "rows d_vocab"]
     states: Float[Tensor, "n_layers rows d_model"] | None
+    attention: Float[Tensor, "n_layers heads rows n_blocks"] | None = None
 
 
 def packed_rows(
@@ -112,13 +115,14 @@ def packed_rows(
     items: Sequence[Sequence[Run]],
     *,
     states: bool = False,
+    attention: bool = False,
     pad_id: int = 0,
 ) -> list[list[Rows]]:
     """Rows of every run of every item from one forward pass; equal to the cached form to rounding.
 
-    states: also the residual stream of the host, merged where a merge of latents is at work. No
-    gradients. On the CPU, in the dtype of the model. Raises ValueError for what cannot be packed:
-    `check_packed`.
+    states: also the residual stream of the host, merged where a merge of latents is at work. attention:
+    also where the host's attention goes. No gradients. On the CPU, in the dtype of the model. Raises
+    ValueError for what cannot be packed: `check_packed`, `recording_shares`.
     """
     check_packed(system, items)
     batch = batch_of([pack(runs) for runs in items], pad_id)
@@ -129,7 +133,12 @@ def packed_rows(
     ]
     kept = torch.cat([rows for of_item in wanted for rows in of_item]).unique()
     found: dict[int, Tensor] = {}
-    with system.hooks(), torch.no_grad(), _recording(host if states else None, kept, found):
+    shares: dict[int, Tensor] = {}
+    looking = (
+        recording_shares(host, _indicators(batch), kept, shares) if attention else nullcontext()
+    )
+    recording = _recording(host if states else None, kept, found)
+    with system.hooks(), torch.no_grad(), recording, looking:
         logits = native(
             input_ids=batch.ids.to(host.device),
             attention_mask=mask_for(native, batch, host.dtype),
@@ -140,11 +149,22 @@ def packed_rows(
     streams = torch.stack([found[layer] for layer in sorted(found)]) if found else None
     places = {int(column): place for place, column in enumerate(kept)}
 
-    def of_run(item: int, columns: Tensor) -> Rows:
-        chosen = [places[int(column)] for column in columns]
-        return Rows(logits[item, chosen], None if streams is None else streams[:, item, chosen])
+    looked = torch.stack([shares[layer] for layer in sorted(shares)]) if shares else None
 
-    return [[of_run(item, rows) for rows in of_item] for item, of_item in enumerate(wanted)]
+    def of_run(item: int, run: Run, columns: Tensor) -> Rows:
+        chosen = [places[int(column)] for column in columns]
+        order = list(batch.parts[item].columns)
+        own = [order.index(block) for block in run.blocks]
+        return Rows(
+            logits[item, chosen],
+            None if streams is None else streams[:, item, chosen],
+            None if looked is None else looked[:, item][:, :, chosen][..., own],
+        )
+
+    return [
+        [of_run(item, run, rows) for run, rows in zip(items[item], of_item, strict=True)]
+        for item, of_item in enumerate(wanted)
+    ]
 
 
 def groups_within(
@@ -175,6 +195,16 @@ def packed_logits(
     """The logits of `packed_rows` alone."""
     rows = packed_rows(system, items, pad_id=pad_id)
     return [[one.logits for one in of_item] for of_item in rows]
+
+
+def _indicators(batch: PackedBatch) -> Float[Tensor, "batch pos n_blocks"]:
+    """1 where a token belongs to a block of its item, in the order of `Packed.columns`."""
+    n_blocks = max(len(part.columns) for part in batch.parts)
+    found = torch.zeros(*batch.ids.shape, n_blocks)
+    for row, part in enumerate(batch.parts):
+        for place, (block, column) in enumerate(part.columns.items()):
+            found[row, column : column + len(block.ids), place] = 1
+    return found
 
 
 @contextmanager
