@@ -8,6 +8,7 @@ ANALYSES = {
     "adapters": "analyses.adapters",
     "comparison": "analyses.comparison",
     "component_merge": "analyses.component_merge",
+    "components": "analyses.components",
     "curvature": "analyses.curvature",
     "decomposition": "analyses.decomposition",
     "encoder_check": "analyses.encoder_check",

@@ -101,6 +101,16 @@ DELTA: dict[str, Settings] = {
     "tms_5-2": {"steps": 6000},
     "tms_5-2-id": {"steps": 5000},
     "update_tms": {"components": 8, "steps": 2500, "batch": 512},
+    "lm_trio": {
+        "components": 32,
+        "gate_width": 8,
+        "lr": 3e-3,
+        "steps": 300,
+        "batch": 8,
+        "eval_every": 300,
+        "eval_batch": 32,
+        "losses": {"layerwise": None, "importance": {"weight": 1e-3, "p": 1.0}},
+    },
     # a pass for each of the 58 modules would cost 29 times as much as one with all of them masked
     "update_trio": {
         "components": 16,

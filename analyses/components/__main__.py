@@ -1,0 +1,3 @@
+from analyses.running.command import command
+
+command("components")
