@@ -172,8 +172,24 @@ def fit(
     work: Path,
 ) -> None:
     """Train a model on questions, in place; an interrupted run goes on from checkpoints in `work`."""
+    fit_examples(
+        model, tokenizer, ChatExamples(tokenizer, questions, thinks, config.batch), config, work
+    )
+
+
+def fit_examples(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Dataset,
+    config: BuildConfig,
+    work: Path,
+    kind: type[Trainer] = Trainer,
+) -> None:
+    """Train a model, in place, on examples in the order of their batches, once each.
+
+    kind: the trainer, whose loss counts.
+    """
     tokenizer.padding_side = "right"
-    examples = ChatExamples(tokenizer, questions, thinks, config.batch)
     arguments = TrainingArguments(
         output_dir=str(work),
         num_train_epochs=1,
@@ -186,12 +202,13 @@ def fit(
         weight_decay=0.01,
         seed=config.seed,
         use_cpu=True,
+        remove_unused_columns=False,
         save_steps=SAVE_STEPS,
         save_total_limit=1,
         logging_steps=100,
         report_to="none",
     )
-    trainer = Trainer(
+    trainer = kind(
         model,
         arguments,
         train_dataset=examples,
