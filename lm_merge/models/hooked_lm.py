@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lm_merge import generation
-from lm_merge.generation.static.decoding import StaticDecoding, require_dynamic
+from lm_merge.generation.static.arguments import require_dynamic
+from lm_merge.generation.static.decoding import StaticDecoding
 from lm_merge.generation.static.plain import PlainSystem
 from lm_merge.models.bridging import LateBridge
 from lm_merge.models.forward_pass import token_positions

@@ -7,7 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from lm_merge.generation import require_left_padding, with_tokens_only
-from lm_merge.generation.static.decoding import StaticDecoding, require_dynamic
+from lm_merge.generation.static.arguments import require_dynamic
+from lm_merge.generation.static.decoding import StaticDecoding
 from lm_merge.models import HookedLM
 
 Frame = Callable[[Tensor], AbstractContextManager[None]]

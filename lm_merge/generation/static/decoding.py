@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import StoppingCriteriaList, StopStringCriteria
 
+from lm_merge.generation.static.arguments import path_arguments, with_own_stop_strings
 from lm_merge.generation.static.loop import Draw, continued
 from lm_merge.generation.static.obstacles import call_obstacle
 from lm_merge.generation.static.step import Compile, Record, StaticStep, cuda_graph
@@ -19,7 +19,6 @@ from lm_merge.generation.static.system import NoStaticStep, StaticSystem
 _LOG = logging.getLogger(__name__)
 BUCKET = 256  # columns; a cache holds a multiple, so that texts of similar length share a recording
 N_KEPT = 4  # recordings, of different batch sizes and lengths
-COMPILE = (None, "default", "tuned")
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ class StaticDecoding:
         obstacle = self.system.obstacle()
         if obstacle is not None:
             raise NoStaticStep(obstacle)
-        given = self._with_own_stop_strings(given)
+        given = with_own_stop_strings(given, self.system.generation_config)
         if not self._busy.acquire(blocking=False):
             raise NoStaticStep("the recording is in use, by another thread or an outer call")
         streamer = given.pop("streamer", None)
@@ -104,23 +103,6 @@ class StaticDecoding:
             return generate(*arguments, **given, custom_generate=decode)
         finally:
             self._busy.release()
-
-    def _with_own_stop_strings(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """A copy of the arguments in which stop strings are a criterion.
-
-        transformers does not hand its tokenizer on to a decoding loop that is not its own.
-        """
-        ours = dict(given)
-        for settings in (given.get("generation_config"), self.system.generation_config):
-            if settings is not None and settings.stop_strings:
-                raise NoStaticStep("stop_strings stand in the generation settings")
-        strings, tokenizer = given.get("stop_strings"), given.get("tokenizer")
-        if strings and tokenizer is not None:
-            del ours["stop_strings"]
-            ends = StopStringCriteria(tokenizer, [strings] if isinstance(strings, str) else strings)
-            before = given.get("stopping_criteria") or []
-            ours["stopping_criteria"] = StoppingCriteriaList([*before, ends])
-        return ours
 
     def _decode(
         self,
@@ -204,25 +186,3 @@ class StaticDecoding:
         if reason not in self._noted:
             self._noted.add(reason)
             _LOG.warning("decoding on the dynamic path, because %s", reason)
-
-
-def path_arguments(given: dict[str, Any]) -> tuple[bool | None, Compile | None]:
-    """Take `static` and `compile` out of the arguments of `generate`, checked.
-
-    Raises ValueError for another value, and for a compilation together with static=False.
-    """
-    static, compile_as = given.pop("static", None), given.pop("compile", None)
-    if static not in (None, True, False):
-        raise ValueError(f"static={static!r} is unknown; choose from None, True, False")
-    if compile_as not in COMPILE:
-        raise ValueError(f"compile={compile_as!r} is unknown; choose from {COMPILE}")
-    if compile_as is not None and static is False:
-        raise ValueError(f"compile={compile_as!r} needs static caches, and static=False was given")
-    return static, compile_as
-
-
-def require_dynamic(given: dict[str, Any], reason: str) -> None:
-    """Take `static` and `compile` out of arguments for what has no static step; ValueError for True."""
-    static, _ = path_arguments(given)
-    if static:
-        raise ValueError(f"static=True: {reason}; leave static out")

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from lm_merge.coefficients import Alpha, alpha_from_lambda, shares_by_layer
 from lm_merge.generation import Prompts, prepare
-from lm_merge.generation.static.decoding import StaticDecoding, require_dynamic
+from lm_merge.generation.static.arguments import require_dynamic
+from lm_merge.generation.static.decoding import StaticDecoding
 from lm_merge.models import HookedLM, check_pair
 from lm_merge.operators import get_operator, needs_base
 from lm_merge.recipes import Recipe

@@ -1,15 +1,14 @@
 """The static step of a latent merge: donors and host on tensors of fixed addresses."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig
 
-from lm_merge.caches.static_cache import FullLengthCache, MergeStaticCache
-from lm_merge.coefficients import AgreementGate, Alpha, ConfidenceGate, Gate, ScheduleGate
+from lm_merge.caches.static_cache import FullLengthCache
+from lm_merge.coefficients import Alpha, ConfidenceGate
 from lm_merge.generation.static.obstacles import devices_obstacle, model_obstacle, weights_key
 from lm_merge.models import HookedLM
 from lm_merge.models.forward_pass import hidden_of
@@ -19,29 +18,13 @@ from lm_merge.spaces.latents.donor_streams import DonorStates, DonorStreams
 from lm_merge.spaces.latents.latent_pass import LatentPass
 from lm_merge.spaces.latents.state_merge import StateMerge
 from lm_merge.spaces.latents.state_stream import ForwardInputs
-
-
-class LatentStaticCache(MergeStaticCache):
-    """The caches of host and donors, and which merged states were not finite.
-
-    not_finite: merged block -> [batch, n_columns].
-    """
-
-    not_finite: dict[int, Tensor]
-
-
-@dataclass
-class NumberOnDevice:
-    """A block's alpha where a recorded step reads it: the models' weights, and whether alpha is 0."""
-
-    weights: Tensor  # [n_models], host first
-    is_zero: Tensor  # [1, 1, 1]
-
-    def set(self, alpha: float, shares: Sequence[float]) -> None:
-        """Write a new alpha; the step that runs next reads it."""
-        row = (1 - alpha, *(alpha * share for share in shares))
-        self.weights.copy_(torch.tensor(row, dtype=self.weights.dtype))
-        self.is_zero.fill_(alpha == 0)
+from lm_merge.spaces.latents.static_alpha import (
+    LatentStaticCache,
+    NumberOnDevice,
+    gates_of,
+    held,
+    is_of_tensors,
+)
 
 
 class StaticLatents:
@@ -62,7 +45,7 @@ class StaticLatents:
         self.host, self.donors, self._streams = host, donors, streams
         self._merge_states, self._shares = merge_states, shares
         self._layers = dict(layers)
-        self._gates = _gates(layers)  # what the step reads; numbers it reads off the device
+        self._gates = gates_of(layers)  # what the step reads; numbers it reads off the device
         self.version = 0
         self.recording = False
         self.not_finite: LatentPass | None = None  # of the last text, for the merge's report
@@ -85,7 +68,7 @@ class StaticLatents:
     @layers.setter
     def layers(self, layers: Mapping[int, Alpha]) -> None:
         before, self._layers = self._structure(), dict(layers)
-        self._gates = _gates(layers)
+        self._gates = gates_of(layers)
         self.version += self._structure() != before
         for layer, number in self._numbers.items():
             alpha = self._layers[layer]
@@ -105,7 +88,7 @@ class StaticLatents:
             return "alphas are being recorded"
         gates = [alpha for alpha in self._layers.values() if callable(alpha)]
         for gate in gates:
-            if not _is_of_tensors(gate):
+            if not is_of_tensors(gate):
                 return (
                     f"the gate {gate!r} may read more than tensors, which a recording would repeat"
                 )
@@ -222,22 +205,4 @@ class StaticLatents:
 
     def _structure(self) -> Hashable:
         """For each merged block what a recording holds of its gate; None for a number."""
-        return tuple(_held(alpha) for alpha in self._layers.values())
-
-
-def _is_of_tensors(gate: Any) -> bool:
-    """Whether a gate is a function of tensors alone, as this library's own are."""
-    if isinstance(gate, ConfidenceGate):
-        readouts = (gate.host_readout, gate.donor_readout)
-        return all(getattr(one, "__func__", None) is HookedLM.readout for one in readouts)
-    return isinstance(gate, AgreementGate | ScheduleGate)
-
-
-def _gates(layers: Mapping[int, Alpha]) -> dict[int, Gate]:
-    return {layer: alpha for layer, alpha in layers.items() if callable(alpha)}
-
-
-def _held(alpha: Alpha) -> Any:
-    if isinstance(alpha, ScheduleGate):
-        return tuple(alpha.values), alpha.prompt
-    return alpha if callable(alpha) else None
+        return tuple(held(alpha) for alpha in self._layers.values())
