@@ -1,5 +1,7 @@
 """Which models fit together, and what is said of those that do not."""
 
+from warnings import formatwarning
+
 import pytest
 import torch
 from families import D_MODEL, D_VOCAB, N_LAYERS, random_lm, random_model, random_tokens
@@ -99,6 +101,8 @@ def test_another_chat_template_is_said_once_and_the_hosts_is_used(tmp_path, tiny
         lm.LatentMerge(tiny_instruct, donor, layers=[3], alpha=0.5)
     assert len(said) == 1
     assert str(said[0].message).count("chat template") == 1
+    shown = formatwarning(said[0].message, said[0].category, said[0].filename, said[0].lineno)
+    assert shown.count("\n") == 1, "a line of source was printed"
 
 
 def test_padding_rows_of_the_embedding_are_no_difference(tmp_path, tiny_instruct):
