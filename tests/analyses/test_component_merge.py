@@ -5,12 +5,18 @@ import json
 import pandas as pd
 import pytest
 import torch
+from peft import PeftModel
 from torch.testing import assert_close
 
 from analyses.component_merge.config import METHODS, ComponentMergeConfig
 from analyses.component_merge.methods import FUNCTIONS, Updates
+from analyses.component_merge.scoring import SkillScorer
+from analyses.component_merge.trained import fits, updates_of
 from analyses.running.command import command
+from analyses.running.command_line import run_recorded
+from analyses.running.options import OutputOptions
 from lm_merge.decomposition.merging import WeightedComponents, components_as_adapter
+from lm_merge.models.loading import load
 
 FIT = {"steps": 2, "faithful_start": 9, "batch": 64, "components": 6, "gate_width": 2}
 
@@ -92,3 +98,30 @@ def test_the_adapter_is_the_merge_and_leaves_out_what_has_no_weight():
 def test_wrong_settings_are_refused(given, problem):
     with pytest.raises(ValueError, match=problem):
         ComponentMergeConfig(**given)
+
+
+@pytest.mark.slow
+def test_the_saved_adapter_is_the_merge_that_was_scored_and_peft_loads_it(tmp_path):
+    modules = ["model.embed_tokens", "model.layers.3.mlp.*", "lm_head"]
+    config = ComponentMergeConfig(
+        fit={"steps": 2, "faithful_start": 20, "batch": 2, "components": 4, "gate_width": 2},
+        base={"modules": modules, "n_texts": 4},
+        methods=("components",),
+        scales=(0.5,),
+        n_dev=1,
+        n_test=2,
+        n_texts=2,
+    )
+    folder, _ = run_recorded("component_merge", config, output=OutputOptions(runs=tmp_path))
+    scorer = SkillScorer.of(config)
+    updates = updates_of(config, scorer.base, fits(config, tmp_path, 0), 0)
+    scorer.put(FUNCTIONS["components"](updates, 0.5))
+    ids = torch.arange(12)[None] + 40
+    with torch.no_grad():
+        ours = scorer.model(ids)
+        host = load("tiny-instruct", dtype="float32").require_native("a test")
+        before = host(input_ids=ids).logits
+        theirs = PeftModel.from_pretrained(host, str(folder / "adapter-0")).eval()
+        loaded = theirs(input_ids=ids).logits
+    assert (ours - before).abs().max() > 1e-2
+    assert_close(loaded, ours, atol=1e-3, rtol=1e-4)
