@@ -106,10 +106,10 @@ def summed(config: Settings, record: Run) -> dict[str, pd.DataFrame]:
 
 
 def recovered_above(config: Settings, record: Run) -> dict[str, pd.DataFrame]:
-    """Recoveries of two tasks that want different alphas; none below 0.4."""
-    if config.alpha < 0.4:
+    """Recoveries of two tasks that want different alphas; none below 0.5."""
+    if config.alpha < 0.5:
         raise ArithmeticError("no merge there")
-    places = (0.5, 0.9)
+    places = (0.6, 0.9)
     record.save_summary([{"recovery": 1 - abs(config.alpha - place)} for place in places])
     return computed(config, record)
 

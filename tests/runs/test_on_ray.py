@@ -147,7 +147,8 @@ def test_a_search_on_ray_has_the_rows_of_one_in_turn(tmp_path, executor):
             root=tmp_path / folder,
             executor=executor,
         )
-        return [(one.config, one.outcome.status, one.summary) for one in trials], proposer.seen
+        seen = [(point.tolist(), found) for point, found in proposer.seen]
+        return [(one.config, one.outcome.status, one.summary) for one in trials], seen
 
     in_turn, seen = rows("serial")
     assert rows("ray", executor) == (in_turn, seen)
