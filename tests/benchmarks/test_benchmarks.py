@@ -12,6 +12,7 @@ import torch
 
 import lm_merge as lm
 from benchmarks import (
+    adaptation,
     adapters,
     assisted,
     busy_core,
@@ -55,6 +56,15 @@ def test_the_ensemble_of_the_peers_and_ours_write_the_same_text():
     ours = lm.LogitEnsemble([host, donor]).generate(ids, **greedy)
     assert torch.equal(generate_ensemble(host.native, donor.native, ids, **greedy), ours)
     assert not torch.equal(host.generate(ids, **greedy), ours)
+
+
+def test_the_forms_of_scoring_under_three_contexts_agree():
+    config = adaptation.AdaptationBenchmarkConfig(n_context=4, tau=2, n_scored=3, **SMALL)
+    model, given = adaptation.model_of(config), adaptation.injection_of(config)
+    packed = [one.logits for one in adaptation.packed_rows(model, [adaptation.runs_of(given)])[0]]
+    for rows in (adaptation.cached_rows, adaptation.naive_rows):
+        for ours, theirs in zip(packed, rows(model, given), strict=True):
+            torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
 
 
 def test_ratios_are_taken_within_a_round():
