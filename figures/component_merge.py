@@ -46,8 +46,9 @@ def plot_component_merge(table: pd.DataFrame) -> go.Figure:
                 hovertemplate=f"%{{y}}, {name}: %{{x:.3f}}, %{{customdata}} seeds<extra></extra>",
             )
         )
-    counts = table["n"].unique()
-    n = f"{counts.min():,}" if len(counts) == 1 else f"{counts.min():,} to {counts.max():,}"
+    counts = sorted(int(one) for one in table["n"])
+    fewest, most = counts[0], counts[-1]
+    n = f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}"
     apply_template(
         figure,
         title="Merges by components next to merges of whole weights",

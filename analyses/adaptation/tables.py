@@ -122,7 +122,7 @@ def summary_table(items: pd.DataFrame, config: AdaptationConfig) -> pd.DataFrame
         )
         index = of_key["index_mean"].to_numpy(dtype=float)
         found = (float(adapted.mean()), low, high, mean.value, mean.low, mean.high)
-        told_apart = int(of_key["n_diagnostic"].max()) >= config.window
+        told_apart = of_key["n_diagnostic"].to_numpy(dtype=int).max() >= config.window
         rows.append(
             {
                 **key,

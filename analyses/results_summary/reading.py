@@ -94,7 +94,7 @@ def _accuracy(runs: Finished) -> pd.DataFrame:
     parts = []
     for folder, record in runs:
         table = pd.read_parquet(folder / "accuracy.parquet")
-        table = table[table.partition == "test"].drop(columns="partition")
+        table = table.loc[table["partition"] == "test"].drop(columns="partition")
         if record.analysis == ROUNDS:
             parts.append(_of_rounds(table, record, results[folder]))
         else:

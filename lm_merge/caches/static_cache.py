@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from torch import Tensor
 from transformers import DynamicCache, StaticCache
-from transformers.cache_utils import StaticLayer
+from transformers.cache_utils import DynamicLayer, StaticLayer
 
 
 class FullLengthCache(StaticCache):
@@ -29,11 +28,14 @@ class FullLengthCache(StaticCache):
         if n_filled > self.n_columns:
             raise ValueError(f"{n_filled} columns do not fit into a cache of {self.n_columns}")
         for own, filled in zip(self.layers, cache.layers, strict=True):
+            assert isinstance(filled, DynamicLayer)
             keys, values = filled.keys, filled.values
-            assert isinstance(keys, Tensor)
-            assert isinstance(values, Tensor)
+            assert keys is not None
+            assert values is not None
             if not own.is_initialized:
                 own.lazy_initialization(keys, values)
+            assert own.keys is not None
+            assert own.values is not None
             kept = slice(n_filled - keys.shape[-2], n_filled)
             own.keys[:, :, kept].copy_(keys)
             own.values[:, :, kept].copy_(values)

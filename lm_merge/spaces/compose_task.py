@@ -19,7 +19,8 @@ NO_SENSE = {  # space -> why it merges no encoders
 def task_of(recipe: Recipe) -> Task | None:
     """The task that a recipe's sources name. Raises ValueError where they name two."""
     sources = (recipe.host, *recipe.donors)
-    named = {as_source(one).task for one in sources} - {None}
+    tasks: list[Task | None] = [as_source(one).task for one in sources]
+    named: set[Task] = {task for task in tasks if task is not None}
     if len(named) > 1:
         raise ValueError(
             f"task: the sources name {' and '.join(sorted(map(str, named)))}; give one"

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import GenerationConfig, PreTrainedModel
-from transformers.generation import GenerationMode
+from transformers.generation.configuration_utils import GenerationMode
 
 STATIC_ATTENTION = ("sdpa", "eager")
 MODEL_INPUTS = {"attention_mask", "position_ids", "past_key_values", "use_cache", "logits_to_keep"}
@@ -37,7 +37,8 @@ def model_obstacle(model: PreTrainedModel, name: str, *, hooks_count: bool = Tru
         return f"transformers has no static cache for {type(model).__name__}"
     if "position_ids" not in takes or "attention_mask" not in takes:
         return f"{type(model).__name__} takes no position_ids"
-    if getattr(model, "hf_device_map", None) and len(set(model.hf_device_map.values())) > 1:
+    placed: dict[str, Any] = getattr(model, "hf_device_map", None) or {}
+    if len(set(placed.values())) > 1:
         return f"{name} is spread over several devices"
     if getattr(model, "is_quantized", False):
         return f"{name} is quantised"

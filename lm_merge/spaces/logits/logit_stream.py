@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
-from transformers import DynamicCache
+from transformers import Cache, DynamicCache
 
 from lm_merge.models import HookedLM
 from lm_merge.models.forward_pass import token_positions
@@ -32,7 +32,7 @@ class LogitStream:
         """An empty cache for this model's blocks."""
         return DynamicCache(config=self._twin.config)
 
-    def logits(self, host: Any, keywords: dict[str, Any], cache: DynamicCache | None) -> Tensor:
+    def logits(self, host: Any, keywords: dict[str, Any], cache: Cache | None) -> Tensor:
         """Logits for what the host's forward was given: `keywords`, at the positions kept there."""
         follow_training_mode(self._twin, self._native)
         device = self._twin.device
