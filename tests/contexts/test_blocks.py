@@ -6,8 +6,8 @@ from torch.testing import assert_close
 
 import lm_merge as lm
 from lm_merge.contexts.cached import BlockCache, cached_logits
-from lm_merge.contexts.operations import OPERATIONS, Injection
-from lm_merge.contexts.packed import packed_logits
+from lm_merge.contexts.operations import OPERATIONS, Injection, reference
+from lm_merge.contexts.packed import groups_within, packed_logits
 from lm_merge.contexts.writing import write
 from tests.families import CONFIGS, random_lm, random_tokens
 
@@ -79,6 +79,15 @@ def test_items_of_unequal_length_score_as_alone(llama):
     together = packed_logits(llama, runs)
     for item, alone in zip(together, runs, strict=True):
         assert_close(item[0], packed_logits(llama, [alone])[0][0])
+
+
+def test_groups_of_items_keep_within_the_bytes_for_their_logits():
+    texts = [[reference((1, 2, 3), range(4, 4 + n))] for n in (5, 5, 5, 5, 9)]
+    rows = 4 * 10  # bytes of a row of logits
+    groups = list(groups_within(texts, 10, n_bytes=2 * 6 * rows))
+    assert [len(group) for group in groups] == [2, 2, 1]
+    assert [one for group in groups for one in group] == texts
+    assert [len(group) for group in groups_within(texts, 10, n_bytes=1)] == [1] * 5
 
 
 @pytest.mark.parametrize("space", ["latents", "logits"])
