@@ -9,6 +9,7 @@ from recorded_steps import recorded
 from transformers import TextStreamer
 
 import lm_merge as lm
+from lm_merge.evaluation import question_set
 from lm_merge.generation.static.waiting import NoWaiting
 
 GREEDY = {"max_new_tokens": 7, "do_sample": False, "eos_token_id": None}
@@ -299,3 +300,26 @@ def test_arguments_are_checked(merge):
         merge.generate(random_tokens(1, 5), compile="max")
     with pytest.raises(ValueError, match="needs static caches"):
         merge.generate(random_tokens(1, 5), compile="tuned", static=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["alone", "latents", "coupled", "logits"])
+def test_the_bundled_questions_get_the_same_answers(kind):
+    host, donor = lm.load("tiny-instruct"), lm.load("tiny-thinker")
+    system = {
+        "alone": lambda: host,
+        "latents": lambda: lm.LatentMerge(host, donor, operator="slerp", layers=[3], alpha=0.5),
+        "coupled": lambda: lm.LatentMerge(
+            host, donor, layers=[3, 5], alpha=0.5, donor_stream="coupled"
+        ),
+        "logits": lambda: lm.LogitEnsemble([host, donor]),
+    }[kind]()
+    prompts = [question.prompt for question in question_set(50, seed=0)]
+    assert len(prompts) == 200
+    batches = [prompts[start : start + 25] for start in range(0, 200, 25)]  # padded on the left
+    for settings in ({"do_sample": False}, {"do_sample": True, "seed": 3}):
+        asked = {"chat": True, "max_new_tokens": 24, **settings}
+        for some in (*batches, *prompts[::10]):
+            expected = system.generate(some, static=False, **asked)
+            assert system.generate(some, static=True, **asked) == expected
+            assert system.decoding.last.static
