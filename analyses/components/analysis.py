@@ -14,6 +14,7 @@ from analyses.decomposition.analysis import CHECKPOINTS, TARGETS
 from analyses.running.command_line import Figure, Tables
 from analyses.running.findings import Finding
 from figures.component_ablation import plot_component_ablation
+from lm_merge.accumulation import wide
 from lm_merge.decomposition.decomposition import Decomposition, Seen
 from lm_merge.decomposition.fit import Fit
 from lm_merge.decomposition.kept import masked
@@ -150,7 +151,7 @@ def losses(logits: Tensor, ids: Int[Tensor, "texts pos"]) -> Float[Tensor, "text
 
 def by_text(values: Tensor, counts: Tensor) -> Float[Tensor, " texts"]:
     """Mean over the real tokens of each text, in double precision on the CPU."""
-    return ((values * counts).sum(dim=1) / counts.sum(dim=1)).double().cpu()
+    return wide((values * counts).sum(dim=1) / counts.sum(dim=1)).cpu()
 
 
 def draw(tables: Tables, config: object = None) -> Sequence[Figure]:

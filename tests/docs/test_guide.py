@@ -92,7 +92,7 @@ def test_the_commands_of_a_page_are_there(page):
             case ["python", "-m", module, *_]:
                 assert (PROJECT / (module.replace(".", "/") + ".py")).exists()
             case [program, *_]:
-                assert program in ("lm-merge-harness", "inspect", "pip")
+                assert program in ("lm-merge-harness", "inspect", "pip", "ray")
 
 
 def test_every_page_is_in_the_navigation_and_every_analysis_has_one():

@@ -126,12 +126,12 @@ def test_an_adapter_after_a_plus_is_one_of_the_model():
 
 
 def test_a_source_is_loaded_on_its_own_device(monkeypatch):
-    from lm_merge.spaces import compose
+    from lm_merge.spaces import source_loader
 
     asked = {}
-    real = compose.load
+    real = source_loader.load
     monkeypatch.setattr(
-        compose,
+        source_loader,
         "load",
         lambda name, **how: asked.setdefault(name, how) and real(name, **how | {"device": "cpu"}),
     )
