@@ -50,6 +50,7 @@ def test_the_oldest_binding_stays_unless_it_is_replaced(known_truth):
     assert value(tables, "tiny-oldest", "flush", "gap") == 0
 
 
+@pytest.mark.slow
 def test_a_model_without_updates_follows_a_context_only_from_the_start():
     """tiny-binder copies what it wrote: after a cycle of its text both contexts agree."""
     config = AdaptationConfig(

@@ -58,7 +58,6 @@ def tables():
     return comparison.run(ComparisonConfig(**SMALL))
 
 
-@pytest.mark.slow
 def test_every_system_answers_every_question_of_every_seed(tables):
     table = tables["answers"]
     assert len(table) == 3 * 2 * 4 * 3

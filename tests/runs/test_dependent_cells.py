@@ -77,7 +77,9 @@ class Shuffled(InTurn):
         return super().next_done()
 
 
-@pytest.mark.parametrize("at_once", [1, 3, None])
+@pytest.mark.parametrize(
+    "at_once", [3, *(pytest.param(one, marks=pytest.mark.slow) for one in (1, None))]
+)
 def test_no_more_cells_are_under_way_than_asked_for(tmp_path, at_once):
     executor = Shuffled(0)
     settings = sweep_cells.configs(tmp_path, 7)

@@ -76,7 +76,8 @@ def assert_whole(folder: Path, n: int) -> None:
         assert max(traced(folder)[config.alpha]) <= end.timestamp()
 
 
-@pytest.mark.parametrize("n_kills", [3, pytest.param(12, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("n_kills", [3, 12])
 def test_killed_at_any_file_operation_and_started_again(tmp_path, processes, n_kills):
     whole = Child(processes, tmp_path, 2, sweep_cells.computed).end()
     assert whole is not None
