@@ -35,6 +35,7 @@ def evaluated(tmp_path_factory):
     return evaluate(tmp_path_factory.mktemp("runs"))
 
 
+@pytest.mark.slow
 def test_a_run_leaves_what_its_page_names(evaluated, tiny_instruct):
     folder, tables = evaluated
     (row,) = read_summary(folder)
@@ -65,6 +66,7 @@ def test_a_run_leaves_what_its_page_names(evaluated, tiny_instruct):
     assert own > 0
 
 
+@pytest.mark.slow
 def test_baselines_are_found_again_and_a_single_expert_recovers_all(evaluated):
     folder, tables = evaluated
     root = folder.parent
@@ -88,6 +90,7 @@ def test_a_saved_merge_gives_the_same_numbers(evaluated, tmp_path, form, tiny_in
     pd.testing.assert_frame_equal(again["recovery"], tables["recovery"])
 
 
+@pytest.mark.slow
 def test_own_questions_are_tasks_with_experts(evaluated, tmp_path):
     rows = [
         {

@@ -28,6 +28,7 @@ def test_alpha_zero_gives_the_hosts_own_text_and_bars(explorer: MergeExplorer) -
     assert bars(explorer)["merged"] == bars(explorer)["host"]
 
 
+@pytest.mark.slow
 def test_text_and_bars_follow_the_controls(explorer: MergeExplorer) -> None:
     explorer.layers.value = (7,)
     explorer.alpha.value = 1.0
@@ -61,6 +62,7 @@ def test_no_block_chosen_is_said(explorer: MergeExplorer) -> None:
     assert explorer.show().children
 
 
+@pytest.mark.slow
 def test_a_prompt_that_cannot_be_read_is_told_where_the_text_stands(
     explorer: MergeExplorer,
 ) -> None:

@@ -63,6 +63,7 @@ def test_partitions_do_not_share_ids(data):
         read_massive(data, ["xx-XX"], "dev")
 
 
+@pytest.mark.slow
 def test_summary_has_a_row_for_every_system(finished, data):
     _, tables = finished
     rows = analysis.findings(tables, study(data))
@@ -118,6 +119,7 @@ def test_a_study_that_is_stopped_anywhere_goes_on_and_gives_equal_rows(
         pd.testing.assert_frame_equal(tables[name], finished[1][name])
 
 
+@pytest.mark.slow
 def test_failures_are_listed_by_name_and_the_rest_is_kept(finished, data, tmp_path):
     root, _ = finished
     sources = {
@@ -135,6 +137,7 @@ def test_failures_are_listed_by_name_and_the_rest_is_kept(finished, data, tmp_pa
     assert "de-DE" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_every_model_is_loaded_once(data, tmp_path, monkeypatch):
     loaded = []
     original = transfer_matrix.load_classifier
@@ -151,6 +154,7 @@ def test_every_model_is_loaded_once(data, tmp_path, monkeypatch):
     assert len(table) == 4 * 4 * 2
 
 
+@pytest.mark.slow
 def test_predicted_labels_are_kept(finished, data):
     root, tables = finished
     folder = sorted(root.glob("*-transfer_source-*"))[0]
@@ -169,6 +173,7 @@ def test_predicted_labels_are_kept(finished, data):
     assert wide.loc["fi-FI", "de-DE"] == dev.accuracy_frac.iloc[0]
 
 
+@pytest.mark.slow
 def test_one_target_by_command(finished, data, tmp_path, capsys):
     root, tables = finished
     models = {}
@@ -256,6 +261,7 @@ def test_sources_of_a_target_in_the_study(data):
     assert chosen["all_but_target", None].names == ("de-DE", "et-EE", "nl-NL")
 
 
+@pytest.mark.slow
 def test_rounds_by_command(finished, data, tmp_path):
     root, _ = finished
     base = str(next(root.glob("*-languages_encoder-*")) / "model")
