@@ -1,6 +1,5 @@
 """The systems of an evaluation: base, each expert, and the merge, over one copy of the weights."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +12,17 @@ from lm_merge.models.adapters.settings import CONFIG_FILE
 from lm_merge.models.hooked_lm import from_native
 from lm_merge.models.weight_sharing import weight_sharing_copy
 from lm_merge.recipes import AdapterRecipe, ModelSource, Recipe, as_source
-from lm_merge.runs import BETWEEN_CELLS
 from lm_merge.spaces import Composed
 from lm_merge.spaces.adapters import AdapterMerge
 from lm_merge.spaces.adapters.attached import merged_weight
 from lm_merge.spaces.adapters.donors import merge_of
 from lm_merge.spaces.adapters.export import DELTA_FILE
+from lm_merge.spaces.source_loader import SourceLoader
 
 
 def base_of(config: TaskOptions) -> HookedLM:
     """The base model, kept from one trial to the next where a search has a budget for it."""
-    source, inputs = as_source(config.recipe.host), config.inputs
-    device, dtype = source.device or config.device, source.dtype or config.dtype
-    key = "base of adapters", source, device, dtype, inputs.get(source.model)
-    loading = partial(load, source.model, device=device, dtype=dtype, revision=source.revision)
-    return BETWEEN_CELLS.get(key, loading, _n_bytes)
+    return SourceLoader(config.device, config.dtype)(config.recipe.host)
 
 
 def base_source(config: TaskOptions) -> ModelSource:
@@ -81,8 +76,3 @@ def _with_matrices(base: HookedLM, folder: Path) -> HookedLM:
     model = from_native(native, base.tokenizer, folder.name, str(folder))
     model.in_memory_only = True
     return model
-
-
-def _n_bytes(model: HookedLM) -> int:
-    native = model.require_native("a merge of adapters")
-    return sum(one.nbytes for one in native.parameters())

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 import torch
 from transformers import AutoConfig
 
-from lm_merge.models import HookedLM, load
+from lm_merge.models import HookedLM
 from lm_merge.models.adapters.adapted import with_named_adapter
+from lm_merge.models.kept_models import load_or_keep
 from lm_merge.models.loading import resolve
 from lm_merge.recipes import ModelSource, Source, as_source
 
@@ -17,7 +18,7 @@ class SourceLoader:
 
     loaded: models that are taken as they are where a source names one of them. What is named twice,
     as a host that is the ancestor too, is loaded once; a base with adapters, too: all of them run over
-    the same weights.
+    the same weights. In a sweep with a budget for it, models stay loaded from cell to cell.
     """
 
     device: str | torch.device | None = None
@@ -43,7 +44,9 @@ class SourceLoader:
             base = self(given.model_copy(update={"adapter": None}))
             self._kept[key] = with_named_adapter(base, given.adapter)
         if key not in self._kept:
-            self._kept[key] = load(given.model, device=device, dtype=dtype, revision=given.revision)
+            self._kept[key] = load_or_keep(
+                given.model, device=device, dtype=dtype, revision=given.revision
+            )
         return self._kept[key]
 
     def _is(self, model: HookedLM, wanted: ModelSource) -> bool:

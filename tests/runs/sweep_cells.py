@@ -42,6 +42,18 @@ def computed(config: Settings, record: Run) -> dict[str, pd.DataFrame]:
     return {"values": pd.DataFrame(rows), "total": pd.DataFrame([{"value": product.sum()}])}
 
 
+def loading(config: Settings, record: Run) -> dict[str, pd.DataFrame]:
+    """A cell that measures a bundled model; leaves the process and the model it measured."""
+    from lm_merge.spaces.source_loader import SourceLoader
+
+    model = SourceLoader()("tiny-instruct")
+    if not hasattr(model, "seen"):
+        model.seen = True  # pyright: ignore[reportAttributeAccessIssue] # a mark of this test
+        with (config.folder / "loaded").open("a") as file:
+            file.write(f"{os.getpid()}\n")
+    return computed(config, record)
+
+
 def slow(config: Settings, record: Run) -> dict[str, pd.DataFrame]:
     tables = computed(config, record)
     time.sleep(0.03)

@@ -83,6 +83,22 @@ def test_failing_and_killed_cells_are_recorded_and_the_others_go_on(tmp_path, ex
 
 @pytest.mark.slow
 @on_two_cpus
+def test_workers_keep_models_from_cell_to_cell(tmp_path, executor):
+    outcomes = sweep(
+        "similarity",
+        configs(tmp_path, 8),
+        sweep_cells.loading,
+        root=tmp_path / "runs",
+        executor=executor,
+        keep_bytes=2**30,
+    )
+    assert [outcome.status for outcome in outcomes] == ["finished"] * 8
+    loaded = (tmp_path / "loaded").read_text().split()
+    assert len(loaded) == len(set(loaded)) <= 4  # one model a process, not one a cell
+
+
+@pytest.mark.slow
+@on_two_cpus
 def test_a_killed_worker_is_tried_again(tmp_path, executor):
     settings = configs(tmp_path, 2)
     outcomes = sweep(
