@@ -14,6 +14,7 @@ from rich.progress import Progress
 from analyses.adapter_search.command import KEEP_BYTES, RETRIES
 from analyses.adapter_search.config import AdapterSearchConfig
 from analyses.adapter_search.warm_start import warm_trials
+from analyses.adapters.recovery_words import DASH, recovery_words
 from analyses.adapters.systems import base_of, merge_for
 from analyses.adapters.tuned import fit_settings
 from analyses.running.command_line import Figure, Tables, computing, run_recorded
@@ -256,14 +257,17 @@ def summary(tables: Tables, config: AdapterSearchConfig) -> str:
     own, warm = int((~table.warm).sum()), int(table.warm.sum())
     lines = [
         f"{own} trials ({n_failed} failed, {warm} known before); best: {parameters}",
-        f"  {config.split}: {config.search.score} {best['score']:.3f}, "
+        f"  {config.split}: {config.search.score} {_score_words(best['score'])}, "
         + ", ".join(f"{task} {one:.2f}" for task, one in json.loads(best["recoveries"]).items()),
     ]
     if "best" in tables:
-        measured = [
-            f"{row['task']} {row['recovery']:.2f}"
-            + ("" if math.isnan(row["low"]) else f" (95 % {row['low']:.2f} to {row['high']:.2f})")
-            for row in tables["best"].to_dict("records")
-        ]
+        rows = tables["best"].to_dict("records")
+        measured = [f"{row['task']} {recovery_words(row)}" for row in rows]
         lines.append(f"  test: {', '.join(measured)}")
     return "\n".join(lines)
+
+
+def _score_words(score: float) -> str:
+    if not math.isfinite(score):
+        return f"{DASH} (undefined: a recovery is negative)"
+    return f"{score:.3f}"

@@ -1,12 +1,12 @@
 """What `python -m analyses.adapters` measures, draws and reports."""
 
-import math
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from analyses.adapters.config import AdaptersConfig
+from analyses.adapters.recovery_words import recovery_words, undefined_notes, worst_and_mean_words
 from analyses.adapters.scoring import baseline_scores, merged_scores, recovery_table
 from analyses.adapters.systems import adapter_recipe, base_of, merge_for, saved_system
 from analyses.adapters.tasks import tasks_of
@@ -55,7 +55,7 @@ def run(config: AdaptersConfig, record: Run | None = None, *, quiet: bool = True
         if config.sensitivity and merge.fuses and merge.updates.is_sum:
             tables["sensitivity"] = sensitivity_table(config, merge)
         tables |= _spread(config, base, merge, quiet)
-    notes = (*notes, *_notes(config, table, fitted is not None))
+    notes = (*notes, *undefined_notes(table), *_notes(config, table, fitted is not None))
     if record is not None:
         note_models(record, base if merge is None else merge, seeds=config.seeds, notes=notes)
         _save_files(config, record, merge, fitted)
@@ -91,12 +91,8 @@ def _spread(config: AdaptersConfig, base: HookedLM, merge: AdapterMerge, quiet: 
 
 
 def _notes(config: AdaptersConfig, table: pd.DataFrame, fitted: bool) -> list[str]:
-    """What a reader must know: undefined recoveries, and a fit that ended at the base."""
-    notes = [
-        f"recovery of {row['task']}: {row['reason']}"
-        for row in table.to_dict("records")
-        if isinstance(row["reason"], str)
-    ]
+    """What a reader must know of a fit: that it ended at the base, and on which split it was made."""
+    notes = []
     if fitted and (table.recovery.fillna(0) < COLLAPSED).all():
         notes.append(
             f"the fitted merge recovers less than {COLLAPSED} of every task: it is nearly the base; "
@@ -138,12 +134,8 @@ def findings(tables: Tables, config: object = None) -> list[Finding]:
 
 def summary(tables: Tables, config: AdaptersConfig) -> str:
     """The worst and the mean recovery, then one line a task; the spread of a random method."""
-    table = tables["recovery"]
-    lines = [
-        f"worst recovery {_number(table.recovery.min(skipna=False))}, mean "
-        f"{_number(table.recovery.mean(skipna=False))} ({adapter_recipe(config.recipe).operator}, "
-        f"{len(table)} tasks, {config.split})"
-    ]
+    table, operator = tables["recovery"], adapter_recipe(config.recipe).operator
+    lines = [f"{worst_and_mean_words(table)} ({operator}, {len(table)} tasks, {config.split})"]
     lines += [_line(row) for row in table.to_dict("records")]
     if "seeds" in tables:
         spread = tables["seeds"].groupby("task", sort=False).merged.agg(["min", "max", "std"])
@@ -160,12 +152,7 @@ def _fits(config: AdaptersConfig) -> bool:
 
 
 def _line(row: dict) -> str:
-    interval = "" if math.isnan(row["low"]) else f" (95 % {row['low']:.2f} to {row['high']:.2f})"
     return (
         f"  {row['task']}: {row['metric']} base {row['base']:.3f}, expert {row['expert']:.3f}, merged "
-        f"{row['merged']:.3f}; recovery {_number(row['recovery'])}{interval}, n = {row['n']}"
+        f"{row['merged']:.3f}; recovery {recovery_words(row)}, n = {row['n']}"
     )
-
-
-def _number(value: float) -> str:
-    return "undefined" if math.isnan(value) else f"{value:.2f}"

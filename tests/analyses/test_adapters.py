@@ -1,6 +1,7 @@
 """Merges of adapters evaluated against the base and their experts, and searched for."""
 
 import json
+import math
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 from analyses.adapter_search import analysis as search_analysis
 from analyses.adapter_search.config import AdapterSearchConfig
 from analyses.adapter_search.parameters import varied_recipe
+from analyses.adapters import analysis as adapters_analysis
 from analyses.adapters.config import AdaptersConfig
 from analyses.running.command_line import compute, run_recorded
 from analyses.running.options import OutputOptions
@@ -160,6 +162,32 @@ def test_a_search_chooses_on_dev_and_measures_the_best_on_test(tmp_path):
     new = warmed["trials"].parameters.iloc[-1]
     assert new not in set(tables["trials"].parameters)
     assert search_analysis.summary(tables, config).startswith("3 trials (0 failed, 0 known before)")
+
+
+def test_a_recovery_without_a_value_is_a_dash_with_the_reason():
+    scores = {"metric": "accuracy", "base": 0.0, "expert": 0.0, "merged": 0.0, "n": 5}
+    why = "the expert 'differences' is no better than the base"
+    rows = [
+        {"task": "a", "recovery": math.nan, "low": math.nan, "high": math.nan, "reason": why},
+        {"task": "b", "recovery": 0.5, "low": math.nan, "high": math.nan, "reason": "too few"},
+        {"task": "c", "recovery": 0.25, "low": 0.1, "high": 0.4, "reason": None},
+    ]
+    table = pd.DataFrame([scores | row for row in rows]).astype({"reason": object})
+    first, *lines = adapters_analysis.summary(
+        {"recovery": table}, AdaptersConfig(recipe=RECIPE, **SIZES)
+    ).splitlines()
+    assert first.startswith("worst recovery -, mean - (undefined for a)")
+    endings = (f"- ({why})", "0.50 (too few)", "0.25 (95 % 0.10 to 0.40)")
+    assert [line.partition("; recovery ")[2] for line in lines] == [
+        f"{ending}, n = 5" for ending in endings
+    ]
+    trial = {"trial": 0, "parameters": "{}", "recoveries": '{"a": -1.0}', "score": -math.inf}
+    trials = pd.DataFrame([trial | {"mean": -1.0, "status": "finished", "warm": False}])
+    config = AdapterSearchConfig(recipe=RECIPE.with_fields(coefficients=None), **SIZES)
+    text = search_analysis.summary({"trials": trials, "best": table}, config)
+    assert "worst - (undefined: a recovery is negative)" in text
+    words = ", ".join(f"{name} {one}" for name, one in zip("abc", endings, strict=True))
+    assert text.endswith(f"  test: {words}")
 
 
 def test_choosing_on_test_is_refused_and_names_are_checked():
