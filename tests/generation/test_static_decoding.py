@@ -5,6 +5,7 @@ import logging
 import pytest
 import torch
 from families import CONFIGS, random_lm, random_tokens
+from given_tokens import logits_along
 from recorded_steps import recorded
 from transformers import TextStreamer
 
@@ -13,6 +14,7 @@ from lm_merge.evaluation import question_set
 from lm_merge.generation.static.waiting import NoWaiting
 
 GREEDY = {"max_new_tokens": 7, "do_sample": False, "eos_token_id": None}
+BF16_FRAC = 0.02  # of the largest logit: bfloat16 has 8 bits
 
 
 def merge_of(family: str = "qwen2", **arguments) -> lm.LatentMerge:
@@ -59,6 +61,36 @@ def test_each_family_gives_the_tokens_of_the_dynamic_path(family):
     tokens = both_paths(merge, padded_prompts(), **GREEDY)
     assert not torch.equal(tokens, merge.host.generate(padded_prompts(), **GREEDY))
     both_paths(merge.host, padded_prompts(), **GREEDY)
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [
+        name if name == "slerp" else pytest.param(name, marks=pytest.mark.slow)
+        for name in lm.OPERATORS
+    ],
+)
+def test_logits_in_bfloat16_are_near_those_of_the_dynamic_path_and_of_float32(operator):
+    tokens, logits = random_tokens(1, 4, seed=5)[0], []
+    for dtype in (torch.bfloat16, torch.float32):
+        host, donor, base = (random_lm("qwen2", seed).to(dtype=dtype) for seed in range(3))
+        merge = lm.LatentMerge(
+            host,
+            donor,
+            base=base if operator == "task_vector" else None,
+            operator=operator,
+            layers=[1, 2],
+            alpha=0.5,
+        )
+        for static in (False, True):
+            logits.append(logits_along(merge, padded_prompts(), tokens, static=static))
+            assert merge.decoding.last.static is static
+    dynamic, static, *wide = logits
+    near = {"rtol": 0, "atol": BF16_FRAC * float(wide[0].abs().max())}
+    torch.testing.assert_close(wide[1], wide[0], rtol=0, atol=1e-4)
+    torch.testing.assert_close(static, dynamic, **near)
+    torch.testing.assert_close(static, wide[0], **near)
+    assert not torch.equal(static, wide[0])
 
 
 @pytest.mark.parametrize(
@@ -164,7 +196,10 @@ def test_the_step_waits_for_nothing_and_keeps_its_addresses(merge):
     merge.generate(random_tokens(1, 7), static=True, **GREEDY)
     (step, *_) = merge.decoding._steps.values()
     caches = (step.cache, *step.cache.donor_caches)
+    numbers = merge.decoding.system._numbers.values()
     held = [step.ids, step.position, step.mask, step.column, *step.cache.not_finite.values()]
+    held += [tensor for number in numbers for tensor in (number.weights, number.is_zero)]
+    held += [*merge.host.native.parameters(), *merge.donors[0].native.parameters()]
     held += [
         tensor
         for cache in caches
@@ -175,6 +210,10 @@ def test_the_step_waits_for_nothing_and_keeps_its_addresses(merge):
     with torch.no_grad(), NoWaiting() as watch:
         step._step()
     assert watch.n_operations > 100
+    merge.alpha = 0.9
+    merge.generate(random_tokens(1, 9, seed=1), static=True, **GREEDY)
+    merge.alpha = 0.5
+    assert [*merge.decoding._steps.values()] == [step]
     assert addresses == [tensor.data_ptr() for tensor in held]
 
 
@@ -269,12 +308,13 @@ def test_compiled_once_over_prompts_alphas_and_positions(merge):
     counts.clear()
     compiled = merge_of()
     compiled.decoding._record, compiled.decoding._backend = None, "eager"
-    for n_tokens, alpha in ((7, 0.5), (9, 0.0), (5, 1.0)):
-        merge.alpha = compiled.alpha = alpha
-        tokens = random_tokens(1, n_tokens)
-        got = compiled.generate(tokens, compile="default", **GREEDY)
-        assert compiled.decoding.last.step == "compiled"
-        assert torch.equal(got, merge.generate(tokens, **GREEDY))
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for n_tokens, alpha in ((7, 0.5), (9, 0.0), (5, 1.0)):
+            merge.alpha = compiled.alpha = alpha
+            tokens = random_tokens(1, n_tokens)
+            got = compiled.generate(tokens, compile="default", **GREEDY)
+            assert compiled.decoding.last.step == "compiled"
+            assert torch.equal(got, merge.generate(tokens, **GREEDY))
     merge.alpha = 0.5
     assert counts["stats"]["unique_graphs"] == 1
     assert not counts["graph_break"]

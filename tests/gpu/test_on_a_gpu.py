@@ -3,6 +3,7 @@
 import pytest
 import torch
 from families import CONFIGS, random_lm, random_tokens
+from given_tokens import logits_along
 
 import lm_merge as lm
 
@@ -73,15 +74,21 @@ def test_a_compiled_graph_gives_the_tokens_of_the_dynamic_path():
     assert torch.equal(got, expected)
 
 
-@pytest.mark.parametrize("operator", [name for name in lm.OPERATORS if name != "task_vector"])
-def test_every_operator_in_bfloat16_is_near_float32(operator):
-    tokens, found = random_tokens(2, 9).to(DEVICE), {}
+@pytest.mark.parametrize("operator", lm.OPERATORS)
+def test_every_operator_in_bfloat16_is_near_float32_on_both_paths(operator):
+    tokens, found = random_tokens(1, 6, seed=5)[0], {}
     for dtype in (torch.float32, torch.bfloat16):
-        merge = lm.LatentMerge(*pair(dtype=dtype), operator=operator, layers=[1, 2], alpha=0.5)
-        with torch.no_grad():
-            found[dtype] = merge(tokens).float()
-    difference = (found[torch.bfloat16] - found[torch.float32]).abs().max()
-    assert difference < BF16_FRAC * found[torch.float32].abs().max()
+        host, donor, base = (random_lm("qwen2", seed).to(DEVICE, dtype) for seed in range(3))
+        settings = {"base": base} if operator == "task_vector" else {}
+        merge = lm.LatentMerge(host, donor, operator=operator, layers=[1, 2], alpha=0.5, **settings)
+        for static in (False, True):
+            found[dtype, static] = logits_along(merge, padded_prompts(), tokens, static=static)
+            assert merge.decoding.last.static is static
+    expected = found[torch.float32, False]
+    for (dtype, _), logits in found.items():
+        share = BF16_FRAC if dtype is torch.bfloat16 else 1e-4
+        difference = (logits - expected).abs().max()
+        assert difference <= share * expected.abs().max()
 
 
 def test_devices_apart_take_the_dynamic_path():
