@@ -53,7 +53,7 @@ coverage: $(STAMP) ## the tests with line and branch coverage of lm_merge
 paper: $(STAMP) ## all experiments of the paper in one folder; another pair: RECIPE=pair.yaml ARGS='--device cuda'
 	$(BIN)/python -m analyses.paper $(if $(RECIPE),--recipe $(RECIPE),--export figures/paper) $(ARGS)
 
-real: $(STAMP) ## a real 135M pair and its adapters: DATA=FOLDER ADAPTERS=FOLDER, MODEL=FOLDER instead of the hub's; ARGS='--n_questions 50'
+real: $(STAMP) ## a real 135M pair and its adapters: DATA=FOLDER ADAPTERS=FOLDER, MODEL=FOLDER instead of the hub's; 50 problems: ARGS='--n_questions 50'
 	$(BIN)/python -m analyses.real $(if $(MODEL),--model $(MODEL)) $(if $(DATA),--data $(DATA)) \
 		$(if $(ADAPTERS),--adapters $(ADAPTERS)) $(ARGS)
 

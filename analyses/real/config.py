@@ -25,13 +25,24 @@ class RealConfig(BaseModel):
     )
     experiments: tuple[str, ...] = Field(default=NAMES, description=f"which of {', '.join(NAMES)}")
     merges: tuple[str, ...] = Field(
-        default=("latents:slerp", "adapters:linear", "logits:soft", "latents:lerp"),
-        description="space:operator of the merges whose skill is measured; weights:lerp is "
-        "adapters:linear here",
+        default=("latents:slerp", "adapters:linear", "logits:soft"),
+        description="space:operator of the merges whose skill is measured; latents:lerp is another; "
+        "weights:lerp is adapters:linear here",
     )
-    layers: tuple[int, ...] = Field(default=(15, 20, 25, 27, 29), description="blocks to merge at")
-    alphas: tuple[float, ...] = Field(default=(0.5, 0.7, 1.0), description="weights of the donor")
-    n_questions: PositiveInt = Field(default=100, description="questions of a task, 300 at most")
+    layers: tuple[int, ...] = Field(
+        default=(29, 27, 25, 20),
+        description="blocks at which merges in latents are measured for skill",
+    )
+    alphas: tuple[float, ...] = Field(
+        default=(0.5, 0.7), description="weights of the donor whose skill is measured"
+    )
+    stream_layers: tuple[int, ...] = Field(
+        default=(15, 20, 25, 27, 29), description="blocks of layerwise and curvature"
+    )
+    n_questions: PositiveInt = Field(
+        default=300, description="problems of skill_transfer, 300 at most"
+    )
+    n_requests: PositiveInt = Field(default=100, description="requests a language of adapters")
     n_prompts: PositiveInt = Field(default=16, description="chat prompts, 24 at most")
     batch_size: PositiveInt = Field(default=25, description="questions at a time")
     stop_ids: tuple[int, ...] = Field(

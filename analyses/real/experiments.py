@@ -61,7 +61,7 @@ def _similarity(config: RealConfig, folder: Path) -> SimilarityConfig:
 def _layerwise(config: RealConfig, folder: Path) -> LayerwiseConfig:
     return LayerwiseConfig(
         recipe=pair_recipe(config, "slerp"),
-        layers=config.layers,
+        layers=config.stream_layers,
         operators=("lerp", "slerp"),
         alphas=(0.5, 0.7),
         texts=CHAT_PROMPTS,
@@ -77,7 +77,7 @@ def _layerwise(config: RealConfig, folder: Path) -> LayerwiseConfig:
 def _curvature(config: RealConfig, folder: Path) -> CurvatureConfig:
     return CurvatureConfig(
         recipe=pair_recipe(config, "lerp"),
-        layers=config.layers,
+        layers=config.stream_layers,
         alphas=(0.5,),
         texts=CHAT_PROMPTS,
         n_texts=config.n_prompts,

@@ -30,7 +30,7 @@ def intent_file(config: RealConfig, folder: Path) -> Path:
     for name, locale in locales.items():
         texts, seen = by_locale[locale], set()
         for text, label in zip(texts.texts, texts.labels, strict=True):
-            if len(seen) == config.n_questions or text in seen:
+            if len(seen) == config.n_requests or text in seen:
                 continue
             seen.add(text)
             prompt = PROMPT.format(text=text)
@@ -38,7 +38,7 @@ def intent_file(config: RealConfig, folder: Path) -> Path:
                 continue  # the same words in two languages
             answer = label.replace("_", " ")
             rows.append({"prompt": prompt, "answer": answer, "category": name, "split": "test"})
-    return _written(folder / f"intents_{config.n_questions}.jsonl", rows)
+    return _written(folder / f"intents_{config.n_requests}.jsonl", rows)
 
 
 def _written(path: Path, rows: Iterable[dict[str, object]]) -> Path:

@@ -60,7 +60,14 @@ def test_problems_have_whole_steps_and_training_leaves_the_tests_out(data):
 
 def test_every_experiment_is_set_up_on_the_same_pair(data, tmp_path):
     config = RealConfig(
-        model="tiny-instruct", adapters=data / "adapters", data=data, layers=(3, 7), n_questions=2
+        model="tiny-instruct",
+        adapters=data / "adapters",
+        data=data,
+        merges=("latents:slerp", "latents:lerp", "adapters:linear", "logits:soft"),
+        layers=(3, 7),
+        stream_layers=(1, 7),
+        n_questions=1,
+        n_requests=2,
     )
     made = {name: make(config, tmp_path / "questions") for name, make in EXPERIMENTS.items()}
     skill = made["skill_transfer"]
@@ -70,6 +77,8 @@ def test_every_experiment_is_set_up_on_the_same_pair(data, tmp_path):
     assert spaces == {
         *(("latents", "slerp"), ("latents", "lerp"), ("adapters", "linear"), ("logits", "soft")),
     }
+    assert skill.n_questions == len(skill.questions.read_text(encoding="utf-8").splitlines()) == 1
+    assert made["layerwise"].layers == made["curvature"].layers == (1, 7)
     lines = made["adapters"].questions.read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
     assert len(rows) == 12
