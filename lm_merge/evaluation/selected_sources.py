@@ -12,6 +12,8 @@ from lm_merge.spaces.merged_classifier import merged_classifier
 
 VOTES, MERGES = tuple(ENSEMBLE_METHODS), tuple(WEIGHT_METHODS)
 UNWEIGHTED_MERGES = ("model_stock",)
+# of models of different languages: without equal norms the one with the largest gradients decides
+DEFAULT_ARGS: dict[str, dict[str, Any]] = {"fisher": {"equal_norms": True, "floor": 1e-6}}
 
 
 def check_method(method: str) -> None:
@@ -33,15 +35,17 @@ def merge_recipe(
 ) -> dict[str, Any]:
     """The recipe of space 'weights' that merges the selected sources with their weights.
 
-    The first source is the host in name only: each source moves the result by its own weight. Raises
-    ValueError where the method needs a base and none is given.
+    The first source is the host in name only: each source moves the result by its own weight. Fisher
+    information is brought to one norm a model, and 1e-6 is added to it, unless method_args have other
+    values. Raises ValueError where the method needs a base and none is given.
     """
     known = get_weight_method(method)
     if known.base == "needed" and base is None:
         raise ValueError(f"method {method!r} needs the models' common ancestor: give base")
     sources = [models[name] for name in selection.names]
     recipe: dict[str, Any] = {"space": "weights", "operator": method, "host": sources[0]}
-    recipe |= {"donors": tuple(sources[1:]), "operator_args": dict(method_args or {})}
+    recipe |= {"donors": tuple(sources[1:])}
+    recipe["operator_args"] = {**DEFAULT_ARGS.get(method, {}), **(method_args or {})}
     if known.base == "needed":
         recipe["base"] = base
     if method not in UNWEIGHTED_MERGES:

@@ -66,10 +66,12 @@ RANGES: dict[str, tuple[float, float]] = {
     "gamma": (0.0, 1.0),
     "epsilon": (0.0, 0.5),
     "off_diagonal": (0.0, 1.0),
+    "floor": (0.0, float("inf")),
     "max_iter": (1.0, float("inf")),
     "tol": (0.0, float("inf")),
 }
 ROWS = (("nuslerp_flatten", True), ("nuslerp_row_wise", False))
+FISHER = (("equal_norms", False), ("floor", 0.0))
 KARCHER = (("max_iter", 10), ("tol", 1e-5))
 
 WEIGHT_METHODS: dict[str, WeightMethod] = {
@@ -98,7 +100,9 @@ WEIGHT_METHODS: dict[str, WeightMethod] = {
         random=True,
         base="needed",
     ),
-    "fisher": WeightMethod(normalize=None, statistics="fisher", n_models=(2, None)),
+    "fisher": WeightMethod(
+        normalize=None, settings=FISHER, statistics="fisher", n_models=(2, None)
+    ),
     "karcher": WeightMethod(
         direction=karcher_mean, normalize=None, settings=KARCHER, n_models=(2, None)
     ),

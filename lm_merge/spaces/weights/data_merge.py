@@ -1,7 +1,8 @@
 """Merging a tensor by statistics of data: regmean and fisher."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -37,10 +38,25 @@ def data_combination(
             return (merged.mT if transposed else merged).reshape(-1).float()
 
         return by_gram
-    flats = [values.reshape(-1) for values in measured]
+    flats = [values.reshape(-1) + float(plan.options["floor"]) for values in measured]
+    if plan.options["equal_norms"]:
+        weights = _over_norms(plan, handles)
 
     def by_fisher(states: Float[Tensor, "n_models n"], first: int) -> Tensor:
         last = first + states.shape[-1]
         return fisher_mean(states, torch.stack([flat[first:last] for flat in flats]), weights)
 
     return by_fisher
+
+
+def _over_norms(plan: TensorPlan, handles: Sequence[Any]) -> Float[Tensor, " n_models"]:
+    """The models' weights divided by the norms of their Fisher information, with a sum of 1."""
+    norms = [float(handle.metadata()["norm"]) for handle in handles]
+    for one, norm in zip(plan.inputs, norms, strict=True):
+        if not norm > 0:
+            raise ValueError(
+                f"model {one.model.name!r}: its Fisher information is 0 on these prompts, so that it "
+                "has no norm to divide by; give other prompts, or equal_norms: false"
+            )
+    scaled = torch.tensor(plan.weights, dtype=torch.float64) / torch.tensor(norms).double()
+    return scaled / scaled.sum()

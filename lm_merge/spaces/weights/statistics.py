@@ -31,7 +31,9 @@ def record_statistics(
 ) -> Statistics:
     """Run each model on the prompts, one model at a time, and keep what it gives in a file.
 
-    Tokens are those of the tokenizer in tokenizer_folder, unless the model encodes texts itself. Raises
+    The file's metadata has the norm over all statistics of the model, and the layers that are stored
+    as [d_in, d_out]. Tokens are those of the tokenizer in tokenizer_folder, unless the model encodes
+    texts itself. Raises
     ValueError if no statistic belongs to a tensor of the checkpoint.
     """
     handles: Statistics = {}
@@ -49,7 +51,9 @@ def record_statistics(
             raise ValueError(f"model {model.name!r}: no {kind} statistic belongs to a tensor of it")
         path = scratch / f"{kind}_{number}.safetensors"
         transposed = [name for name, (_, other) in linear_layers(native).items() if other]
-        save_file(found, path, metadata={"transposed": json.dumps(transposed)})
+        norm = float(torch.stack([values.double().norm() for values in found.values()]).norm())
+        facts = {"transposed": json.dumps(transposed), "norm": repr(norm)}
+        save_file(found, path, metadata=facts)
         handles[model.name] = safe_open(path, framework="pt")
     return handles
 

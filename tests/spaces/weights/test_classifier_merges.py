@@ -13,11 +13,14 @@ from transformers import (
 from xlm_roberta import LABELS, TEXTS, write_classifiers
 
 import lm_merge as lm
+from lm_merge.coefficients.selection import select_by_hand
+from lm_merge.evaluation.selected_sources import merge_recipe
 from lm_merge.models.classifier import Classifier, wrap_classifier
 from lm_merge.operators.data_based import fisher_mean, gram_mean
 from lm_merge.operators.weight_methods import WEIGHT_METHODS
 from lm_merge.spaces.merged_classifier import merged_classifier
 from lm_merge.spaces.weights import merge_in_memory
+from lm_merge.spaces.weights.statistics import fishers
 from lm_merge.zoo.ngram_classifier import NgramConfig, NgramForSequenceClassification, NgramModel
 
 WEIGHTS = (0.5, 0.3, 0.2)
@@ -204,6 +207,41 @@ def test_models_that_encode_texts_themselves_are_merged_by_data(operator, tmp_pa
             weights.double(),
         ).float()
     torch.testing.assert_close(tensors[name], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_fisher_information_is_brought_to_one_norm_and_has_a_floor(tmp_path):
+    models = {f"m{number}": str(tmp_path / f"m{number}") for number in range(2)}
+    made = [ngrams(number).model for number in range(2)]
+    made[1].classifier.weight.data *= 10  # surer of its labels: smaller gradients
+    for model, folder in zip(made, models.values(), strict=True):
+        model.save_pretrained(folder)
+    given = merge_recipe(select_by_hand("t", {"m0": 3.0, "m1": 1.0}), models, "fisher")
+    tensors, _, _ = merge_in_memory({**given, "data": ("wake me", "play music")})
+    texts = [made[0].encode_texts((text,)) for text in ("wake me", "play music")]
+    found = [fishers(model, texts) for model in made]
+    norms = [torch.cat([one.flatten() for one in each.values()]).norm() for each in found]
+    for name, merged in tensors.items():
+        shares = [
+            weight / norm * (each[name] + 1e-6)
+            for weight, norm, each in zip((0.75, 0.25), norms, found, strict=True)
+        ]
+        states = [model.state_dict()[name] for model in made]
+        expected = (shares[0] * states[0] + shares[1] * states[1]) / (shares[0] + shares[1])
+        torch.testing.assert_close(merged, expected, rtol=1e-4, atol=1e-6)
+    assert norms[0] > 2 * norms[1]
+    given["operator_args"] = {"equal_norms": False}
+    without, _, _ = merge_in_memory({**given, "data": ("wake me", "play music")})
+    name = "encoder.embed.weight"
+    assert not torch.allclose(without[name], tensors[name])
+
+
+def test_without_any_fisher_information_there_is_no_norm(tmp_path):
+    models = {f"m{number}": str(tmp_path / f"m{number}") for number in range(2)}
+    for number, folder in enumerate(models.values()):
+        ngrams(number, ("only",)).model.save_pretrained(folder)  # one label: its gradient is 0
+    given = merge_recipe(select_by_hand("t", dict.fromkeys(models, 1.0)), models, "fisher")
+    with pytest.raises(ValueError, match="m0': its Fisher information is 0 on these prompts"):
+        merge_in_memory({**given, "data": ("wake me",)})
 
 
 def test_compose_gives_what_answers_for_classifiers_and_encoders(folders):
