@@ -30,7 +30,7 @@ def plot_weights_by_source(table: pd.DataFrame) -> go.Figure:
             z=weights.to_numpy(),
             customdata=similarities.to_numpy(),
             colorscale=SEQUENTIAL_SCALE,
-            colorbar={"title": {"text": "weight", "side": "right"}, "thickness": 14},
+            colorbar={"title": {"text": "weight", "side": "top"}, "thickness": 14},
             texttemplate="%{z:.2f}" if len(targets) <= 6 else None,
             xgap=1,
             ygap=1,

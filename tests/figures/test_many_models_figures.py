@@ -52,6 +52,7 @@ def test_a_gap_where_a_source_was_not_chosen():
     figure = plot_weights_by_source(table)
     assert figure.data[0].z[0].tolist() == [0.7, 0.3]
     assert np.isnan(figure.data[0].z[1][1])
+    assert figure.data[0].colorbar.title.side == "top"  # at the right it touches the tick labels
 
 
 def test_the_correlation_stands_in_the_subtitle():
