@@ -78,41 +78,45 @@ def _class_with_update(kind: type[nn.Module]) -> type[nn.Module]:
 
 def factors_for(module: nn.Module, delta: LowRank) -> LowRank:
     """An update on its module's device, in float32 or wider, with the scale inside b."""
-    moved = on_module(module, delta)
+    moved = delta.to(*place_of_update(module))
     return LowRank(moved.a, moved.scale * moved.b)
 
 
-def on_module(module: nn.Module, delta: LowRank) -> LowRank:
-    """An update on its module's device, in float32 or wider."""
+def place_of_update(module: nn.Module) -> tuple[torch.device, torch.dtype]:
+    """Device and dtype of a module's update: its weight's device, float32 or wider."""
     weight = module.weight
     assert isinstance(weight, Tensor)  # checked by check_fits
     own = weight.dtype if weight.is_floating_point() else torch.float32
-    return delta.to(weight.device, torch.promote_types(torch.float32, own))
+    return weight.device, torch.promote_types(torch.float32, own)
 
 
 def check_fits(native: PreTrainedModel, adapters: Iterable[Adapter]) -> None:
     """Raise ValueError that names a module which the model lacks or which has another shape."""
-    modules = dict(native.named_modules())
+    shapes = {
+        path: shape_of(module)
+        for path, module in native.named_modules()
+        if isinstance(getattr(module, "weight", None), Tensor)
+    }
     parameters = dict(native.named_parameters(remove_duplicate=False))
     for adapter in adapters:
         for path, delta in adapter.deltas.items():
-            _check_module(adapter, path, delta, modules.get(path), type(native).__name__)
+            if path not in shapes or shapes[path] not in (delta.shape, None):
+                raise ValueError(_misfit(adapter, path, shapes, type(native).__name__))
         _check_saved(adapter, parameters)
 
 
-def _check_module(
-    adapter: Adapter, path: str, delta: LowRank, module: nn.Module | None, kind: str
-) -> None:
+def _misfit(
+    adapter: Adapter, path: str, shapes: Mapping[str, tuple[int, int] | None], kind: str
+) -> str:
     where, base = f"adapter {adapter.name!r}: module {path!r}", adapter.settings.base
-    if module is None or not isinstance(getattr(module, "weight", None), Tensor):
-        raise ValueError(
+    if path not in shapes:
+        return (
             f"{where} is not in the model ({kind}); the adapter belongs to another base, {base!r}"
         )
-    if shape_of(module) not in (delta.shape, None):
-        raise ValueError(
-            f"{where} has an update of shape {list(delta.shape)}, the model's weight is "
-            f"{list(shape_of(module) or ())}; the adapter belongs to another base, {base!r}"
-        )
+    return (
+        f"{where} has an update of shape {list(adapter.deltas[path].shape)}, the model's weight is "
+        f"{list(shapes[path] or ())}; the adapter belongs to another base, {base!r}"
+    )
 
 
 def _check_saved(adapter: Adapter, parameters: Mapping[str, nn.Parameter]) -> None:

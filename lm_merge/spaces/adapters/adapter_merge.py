@@ -1,7 +1,7 @@
 """Adapters of one base model merged in memory, reversibly: `lm.AdapterMerge`."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -134,8 +134,14 @@ class AdapterMerge:
     @coefficients.setter
     def coefficients(self, values: Coefficients) -> None:
         """Takes effect at the next forward pass; ValueError for rows that do not fit."""
+        before = self.updates.rows
         self.updates.rows = rows_by_key(as_rules(values), self._depths, len(self.adapters))
-        self._attachment.rows_changed()
+        try:
+            self._attachment.rows_changed()
+        except ValueError:
+            self.updates.rows = before
+            self._attachment.rows_changed()
+            raise
         self._amounts = {"coefficients": as_recipe_field(values)}
 
     @property
@@ -229,14 +235,20 @@ class AdapterMerge:
             return self.host.hooked.run_with_cache(tokens, *arguments, **keywords)
 
     @contextmanager
-    def hooks(self) -> Iterator["AdapterMerge"]:
+    def hooks(self, *, folded: bool = False) -> Iterator["AdapterMerge"]:
         """Inside, host.native and host.hooked run with the adapters for every caller; may be nested.
 
+        folded: a sum is put into the host's weights, too, so that a forward pass costs what the host's
+            alone does. It takes a copy of the weights that the adapters change, and each sum is rounded
+            to their dtype. Leaving puts the host's own weights back, bit for bit.
+
         Hooks of the user's own on a module run after the merge. Only the thread that entered may use the
-        host inside.
+        host inside. Raises RuntimeError where a merge is to be folded inside its own hooks.
         """
-        with self.attached("native"), self.attached("hooked"):
-            yield self
+        with self._attachment.folded(self._lock) if folded else nullcontext():
+            # the hooked view first: a view that is built on replaced weights may keep copies of them
+            with self.attached("hooked"), self.attached("native"):
+                yield self
 
     def attached(self, view: Literal["native", "hooked"]) -> AbstractContextManager[None]:
         """As `hooks`, for one view alone."""

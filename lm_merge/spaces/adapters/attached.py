@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding, linear
 from torch.utils.checkpoint import checkpoint
 
-from lm_merge.models.adapters.running import add_update, is_transposed, on_module
+from lm_merge.models.adapters.running import add_update, is_transposed, place_of_update
 from lm_merge.operators.low_rank import LowRank
 
 
@@ -21,7 +21,8 @@ class StackedUpdate:
     """
 
     def __init__(self, module: nn.Module, updates: Sequence[LowRank]) -> None:
-        own = [on_module(module, update) for update in updates]
+        device, dtype = place_of_update(module)
+        own = [update.to(device, dtype) for update in updates]
         self.a = torch.cat([one.a for one in own])
         self.b = torch.cat([one.b for one in own], dim=1)
         self._ranks = torch.tensor([one.rank for one in own])

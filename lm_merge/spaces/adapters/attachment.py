@@ -35,11 +35,27 @@ class Attachment:
         self._stacked: dict[str, StackedUpdate] = {}
         self._streamed: dict[str, StreamedUpdate] | None = None
         self._dense: dict[str, Tensor] | None = None
+        self._folded = False
+        # the host's own weights while others are in their place
+        self._own: dict[str, Tensor] | None = None
 
     @property
     def fuses(self) -> bool:
         """Whether the updates are added to outputs; False where matrices are put into the weights."""
-        return self.updates.is_low_rank and self.updates.method.form == "sum"
+        return self.updates.is_low_rank and self.updates.method.form == "sum" and not self._folded
+
+    @contextmanager
+    def folded(self, lock: HostLock) -> Iterator[None]:
+        """Inside, a sum is put into the weights, too, by whatever attaches the updates."""
+        if lock.holds("native") or lock.holds("hooked"):
+            raise RuntimeError("the merge is inside its hooks: leave them before it is folded")
+        fused, self._folded = self.fuses, True
+        try:
+            yield
+        finally:
+            self._folded = False
+            if fused:
+                self._dense = None  # the copy of the weights is not kept
 
     @contextmanager
     def attached(self, view: str, lock: HostLock, heads: Heads) -> Iterator[None]:
@@ -58,10 +74,20 @@ class Attachment:
         with lock.held("native") as nested, ExitStack() as stack:
             if nested:
                 raise RuntimeError("leave the merge's hooks before its weights are written")
-            stack.enter_context(replaced_tensors(self._parameters(), self._dense_weights()))
+            stack.enter_context(self._replaced_weights())
             if heads:
                 stack.enter_context(self._replaced_heads(heads))
             yield
+
+    @contextmanager
+    def _replaced_weights(self) -> Iterator[None]:
+        own = {key: parameter.data for key, parameter in self._parameters().items()}
+        with replaced_tensors(self._parameters(), self._dense_weights()):
+            self._own = own
+            try:
+                yield
+            finally:
+                self._own = None
 
     @contextmanager
     def coefficient_tensors(
@@ -76,6 +102,11 @@ class Attachment:
             raise ValueError(
                 f"operator {self.updates.method.name!r} is not a sum of updates, so it has no gradient "
                 "by its coefficients; take operator 'linear'"
+            )
+        if self._own is not None:
+            raise RuntimeError(
+                "the updates are in the host's weights, through which no gradient of a coefficient "
+                "flows; leave the merge's hooks first"
             )
         if not self.fuses:
             matrices = {key: partial(self.updates.matrices, key) for key in rows}
@@ -99,6 +130,13 @@ class Attachment:
         self._dense = None
         for key, stacked in self._stacked.items():
             stacked.set_row(torch.tensor(self.updates.weights(key)))
+        if self._own is not None:  # updates are added to the host's own weights
+            self._put(self._own)
+            self._put(self._dense_weights())
+
+    def _put(self, weights: Mapping[str, Tensor]) -> None:
+        for key, parameter in self._parameters().items():
+            parameter.data = weights[key]
 
     def stack(self) -> dict[str, StackedUpdate]:
         """Every module's stacked factors: copies on the device, made when first needed."""
@@ -111,13 +149,16 @@ class Attachment:
     def _contexts(
         self, view: str, heads: Heads, *, in_weights: bool
     ) -> Iterator[AbstractContextManager[None]]:
+        modules = self.modules
+        if view == "hooked":  # built and compared before a weight is replaced, which it may copy
+            adds = self.fuses or self._streamed is not None
+            modules = modules_in_hooked_view(self.host, modules, same_parameter=not adds)
+        if self._own is not None:
+            return
         if self.fuses or self._streamed is not None:
-            modules = self.modules
-            if view == "hooked":
-                modules = modules_in_hooked_view(self.host, modules)
             yield hooked_updates(modules, self._streamed or self.stack())
         elif in_weights:
-            yield replaced_tensors(self._parameters(), self._dense_weights())
+            yield self._replaced_weights()
         if heads and in_weights:
             yield self._replaced_heads(heads)
 

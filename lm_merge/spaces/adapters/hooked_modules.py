@@ -10,8 +10,12 @@ from torch import nn
 from lm_merge.models import HookedLM
 
 
-def modules_in_hooked_view(host: HookedLM, native: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+def modules_in_hooked_view(
+    host: HookedLM, native: Mapping[str, nn.Module], *, same_parameter: bool = False
+) -> dict[str, nn.Module]:
     """The module of the hooked view for each of the native view, by the storage of its weight.
+
+    same_parameter: only a module with the very same parameter counts, whose data may be replaced.
 
     A bridge may copy a weight, or keep the module without calling it (fused attention inputs that it
     splits). Both views therefore run once on two tokens. Raises ValueError for a module that runs in the
@@ -26,7 +30,7 @@ def modules_in_hooked_view(host: HookedLM, native: Mapping[str, nn.Module]) -> d
     for key, module in native.items():
         weight: Any = module.weight
         twin = places.get((weight.data_ptr(), type(module)))
-        if twin is not None:
+        if twin is not None and (not same_parameter or twin._parameters["weight"] is weight):
             found[key] = twin
     tokens = torch.zeros(1, 2, dtype=torch.long, device=host.device)
     used = _called(native, lambda: host(tokens))

@@ -98,16 +98,45 @@ def test_both_views_see_the_merge(operator, host, folders):
         assert_close(host.native(TOKENS).logits, expected)
 
 
-def test_coefficients_are_live(host, folders):
+def test_a_folded_sum_is_the_sum_in_both_views_and_leaves_the_host_bit_for_bit(host, folders):
+    parts, before = adapters(folders, "plain", "patterns"), host(TOKENS)
+    merge = AdapterMerge(host, parts, coefficients=(0.7, -0.4))
+    expected, added = merge(TOKENS), merge.fuses
+    kept = {name: one.data_ptr() for name, one in host.native.named_parameters()}
+    with merge.hooks(folded=True):
+        for module in host.native.modules():
+            assert not module._forward_hooks
+        folded = merge(TOKENS)
+        assert_close(folded, expected, rtol=1e-5, atol=1e-5)
+        assert_close(merge.run_with_cache(TOKENS)[0], expected, rtol=1e-4, atol=1e-4)
+        merge.coefficients = (0.2, 0.9)
+        assert_close(
+            merge(TOKENS),
+            AdapterMerge(lm.wrap(tiny_llama()), parts, coefficients=(0.2, 0.9))(TOKENS),
+            rtol=1e-5,
+            atol=1e-5,
+        )
+        rows = {key: torch.ones(2, requires_grad=True) for key in merge.coefficients}
+        with pytest.raises(RuntimeError, match="leave the merge's hooks first"):
+            merge.coefficient_tensors(rows).__enter__()
+    assert {name: one.data_ptr() for name, one in host.native.named_parameters()} == kept
+    assert torch.equal(host(TOKENS), before)
+    assert added
+    assert merge.fuses
+    with merge.hooks(), pytest.raises(RuntimeError, match="leave them before it is folded"):
+        merge.hooks(folded=True).__enter__()
+
+
+@pytest.mark.parametrize("operator", ["linear", "ties"])
+def test_coefficients_are_live(operator, host, folders):
     parts = adapters(folders, "plain", "rslora")
-    merge = AdapterMerge(host, parts)
+    merge = AdapterMerge(host, parts, operator=operator)
     with merge.hooks():
         host(TOKENS)
         merge.coefficients = (0.9, 0.1)
-        assert_close(host(TOKENS), AdapterMerge(host, parts, coefficients=(0.9, 0.1)).host(TOKENS))
         inside = host(TOKENS)
-    other = lm.wrap(tiny_llama())
-    assert torch.equal(AdapterMerge(other, parts, coefficients=(0.9, 0.1))(TOKENS), inside)
+    other = AdapterMerge(lm.wrap(tiny_llama()), parts, operator=operator, coefficients=(0.9, 0.1))
+    assert torch.equal(other(TOKENS), inside)
 
 
 def test_rules_by_module_and_depth(host, folders):
@@ -155,8 +184,13 @@ def test_a_view_that_splits_a_weight_is_refused_and_the_native_one_works(tmp_pat
         tiny_gpt2(), tmp_path / "one", 0, r=4, target_modules=["c_attn"], fan_in_fan_out=True
     )
     host = lm.wrap(tiny_gpt2())
-    merge = AdapterMerge(host, [read_adapter(tmp_path / "one")])
+    adapter = read_adapter(tmp_path / "one")
+    merge = AdapterMerge(host, [adapter])
     expected = with_adapter(tiny_gpt2(), merge.adapters[0])(TOKENS).logits
     assert_close(merge(TOKENS), expected)
     with pytest.raises(ValueError, match=r"does not compute with 2 of the updated modules"):
         merge.run_with_cache(TOKENS)
+    dense, plain = AdapterMerge(host, [adapter], operator="ties"), host.hooked(TOKENS)
+    with pytest.raises(ValueError, match=r"does not compute with 2 of the updated modules"):
+        dense.run_with_cache(TOKENS)
+    assert torch.equal(host.hooked(TOKENS), plain)
