@@ -34,7 +34,7 @@ def run(config: FinetuneConfig, record: Run, *, quiet: bool = True) -> Tables:
         settings,
         config.folder,
         device=config.device,
-        callbacks=[] if quiet else [_Told()],
+        callbacks=[] if quiet else [_EpochLines()],
     )
     record.add_file(folder)
     record.update(
@@ -51,7 +51,7 @@ def run(config: FinetuneConfig, record: Run, *, quiet: bool = True) -> Tables:
     return {"epochs": epochs(history), "accuracy": pd.DataFrame(rows)}
 
 
-class _Told(TrainerCallback):
+class _EpochLines(TrainerCallback):
     """One line an epoch on standard error."""
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:

@@ -26,7 +26,7 @@ class ResultsSummaryConfig(BaseModel):
     @property
     def words(self) -> str:
         """What is summarised, in one line."""
-        return f"runs in {self.folder}"
+        return f"records in folder {str(self.folder)!r}"
 
     @computed_field
     @property

@@ -71,7 +71,7 @@ def read_runs(folder: Path, *, verbose: bool = False) -> Found:
     if not finished:
         raise ValueError(
             f"folder={str(folder)!r} has no finished run of analyses.{MERGING} or analyses.{ROUNDS}; "
-            f"{len(open_failures)} failed"
+            f"{len(open_failures)} failed; run one of the two, or give the folder of its runs"
         )
     columns = ["target", "weights", "method", "run", "error"]
     runs = tuple(finished.values())

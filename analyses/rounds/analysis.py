@@ -11,11 +11,10 @@ from analyses.rounds.config import RoundsConfig
 from analyses.running.command_line import Figure, Tables
 from analyses.running.findings import Finding
 from figures.rounds_curves import plot_rounds_curves
-from lm_merge.coefficients.selection import Selection
 from lm_merge.evaluation.massive import LabelledTexts, intent_names, read_massive
-from lm_merge.evaluation.selected_sources import combined
+from lm_merge.evaluation.selected_sources import check_method
 from lm_merge.evaluation.transfer import accuracy_row, right_answers
-from lm_merge.models.classifier import load_classifier
+from lm_merge.models.classifier import Classifier, load_classifier, wrap_classifier
 from lm_merge.runs.identity import config_hash
 from lm_merge.runs.record import Run
 from lm_merge.training.finetune import with_new_head
@@ -25,10 +24,15 @@ from lm_merge.training.rounds_settings import RoundsSettings
 from lm_merge.training.state import mirror
 
 COPIES = 3  # of a state: the weights and two moments
+MERGED = "merged"  # folder inside of the run's
 
 
 def run(config: RoundsConfig, record: Run, *, quiet: bool = True) -> Tables:
-    """Train and merge in rounds, then measure the merge of the last models on the target."""
+    """Train and merge in rounds, then measure the merge of the last models on the target.
+
+    That merge is in the folder `merged` of the run.
+    """
+    check_method(config.method)
     selection = config.selection()
     texts = {
         name: read_massive(config.data, (*selection.names, config.target), name)
@@ -50,14 +54,20 @@ def run(config: RoundsConfig, record: Run, *, quiet: bool = True) -> Tables:
         ),
         folder=folder,
         base=config.base,
+        prompts=config.statistics_texts(
+            config.method, config.data, config.target, selection.names, config.seed
+        ),
         on_row=_Progress(config.max_epochs * len(selection.names), quiet),
     )
     last = rounds.run()
     if config.mirror is not None:
         for locale, place in last.items():
             mirror(place, config.mirror / locale)
+    merged, _ = rounds.merged({locale: str(place) for locale, place in last.items()})
+    assert isinstance(merged, Classifier)  # votes are refused
+    record.add_file(saved(merged, record.folder / MERGED))
     record.update(
-        device="cpu",
+        device=config.device or "cpu",
         models=dict(config.inputs),
         seeds=(config.seed,),
         notes=tuple(dict.fromkeys(rounds.notes)),
@@ -66,7 +76,7 @@ def run(config: RoundsConfig, record: Run, *, quiet: bool = True) -> Tables:
         "monitor": pd.DataFrame(rounds.monitor).merge(pd.DataFrame(rounds.costs), how="left"),
         "merges": merge_table(rounds.merges, rounds.monitor, config.effect_after),
         "sources": pd.DataFrame(selection.rows()),
-        "accuracy": pd.DataFrame(measured(config, selection, last, cut)),
+        "accuracy": pd.DataFrame(measured(config, merged, last, cut)),
     }
 
 
@@ -94,24 +104,29 @@ def started(config: RoundsConfig, folder: Path) -> Path:
     n_states = len(config.selection().names) * (config.keep_states + 2)
     check_free_disk(folder, size * COPIES * n_states, "training in rounds")
     draft = folder / ".start-draft"
-    model.save_pretrained(draft)
-    if tokenizer is not None:
-        tokenizer.save_pretrained(draft)
+    saved(wrap_classifier(model, tokenizer, config.base), draft)
     draft.rename(place)
     return place
 
 
+def saved(model: Classifier, folder: Path) -> Path:
+    """A classifier with its tokenizer as a folder that transformers loads."""
+    model.model.save_pretrained(folder)
+    if model.tokenizer is not None:
+        model.tokenizer.save_pretrained(folder)
+    return folder
+
+
 def measured(
     config: RoundsConfig,
-    selection: Selection,
+    merged: Classifier,
     last: dict[str, Path],
     texts: dict[str, dict[str, LabelledTexts]],
 ) -> list[dict[str, object]]:
     """Accuracy on the target of the last models merged, and of each of them."""
-    models = {locale: str(place) for locale, place in last.items()}
-    merged, _ = combined(selection, models, config.method, base=config.base)
     found = {"rounds": merged}
-    found |= {f"source {locale}": load_classifier(place) for locale, place in last.items()}
+    for locale, place in last.items():
+        found[f"source {locale}"] = load_classifier(place, device=config.device)
     return [
         {
             "target": config.target,

@@ -5,18 +5,21 @@ from pathlib import Path
 from pydantic import Field, PositiveInt, computed_field, model_validator
 
 from analyses.running.massive_options import LABELS, UTTERANCES
+from analyses.running.statistics_texts import StatisticsOptions
 from lm_merge.coefficients.selection import Selection, select, select_by_hand
 from lm_merge.coefficients.similarity_matrix import read_similarity
 from lm_merge.recipes.selection_options import SelectionOptions
 from lm_merge.training.rounds_settings import RoundsSettings
 
 
-class RoundsConfig(RoundsSettings, SelectionOptions):
+class RoundsConfig(RoundsSettings, StatisticsOptions, SelectionOptions):
     """A target, its sources, the base they start from, and how rounds go."""
 
     target: str = Field(description="locale that the merge is for")
     data: Path = Field(description=f"folder with {UTTERANCES} and {LABELS}")
-    base: str = Field(default="xlm-roberta-base", description="folder or hub name")
+    base: str = Field(
+        default="xlm-roberta-base", description="model to start from: folder or hub name"
+    )
     similarity: Path | None = Field(default=None, description="CSV file of similarities")
     n_sources: PositiveInt = Field(default=5, description="most similar locales that are trained")
     locales: tuple[str, ...] | None = Field(
@@ -40,6 +43,14 @@ class RoundsConfig(RoundsSettings, SelectionOptions):
     def _has_sources(self) -> "RoundsConfig":
         if (self.similarity is None) == (self.locales is None):
             raise ValueError("give similarity or locales, and not both: they choose the sources")
+        fields = type(self).model_fields
+        chooses = ("n_sources", *SelectionOptions.model_fields)
+        given = [name for name in chooses if getattr(self, name) != fields[name].default]
+        if self.locales is not None and given:
+            raise ValueError(
+                f"{given[0]}={getattr(self, given[0])!r} chooses sources by similarity, and locales "
+                "name them; leave one of the two out"
+            )
         return self
 
     @property

@@ -1,8 +1,5 @@
 """What `python -m analyses.similarity_merging` measures, draws and reports."""
 
-from collections.abc import Iterator, Sequence
-
-import numpy as np
 import pandas as pd
 
 from analyses.running.command_line import Figure, Tables, progress
@@ -33,16 +30,19 @@ def run(config: SimilarityMergingConfig, record: Run, *, quiet: bool = True) -> 
     record.update(device=config.device or "cpu", models=dict(config.inputs), seeds=config.seeds)
     rows, notes = list[dict[str, object]](), list[str]()
     for seed, selection in progress(list(selections.items()), config.words, quiet=quiet):
-        model, said = combined(
+        model, own_notes = combined(
             selection,
             config.models,
             config.method,
             base=config.base,
             method_args=config.method_args,
-            prompts=_prompts(config, selection),
+            prompts=config.statistics_texts(
+                config.method, config.data, config.target, selection.names, config.seeds[0]
+            ),
             device=config.device,
+            dtype=config.dtype,
         )
-        notes += said
+        notes += own_notes
         kind = "vote" if config.method in VOTES else "merge"
         rows += _rows(config, model, texts, config.weights, kind, seed)
     if config.baselines:
@@ -100,29 +100,6 @@ def _baselines(
                 {**row, "system": system, "kind": kind} for row in found if row["system"] == best
             ]
     return found
-
-
-def _prompts(config: SimilarityMergingConfig, selection: Selection) -> Sequence[str]:
-    """Training texts for statistics, their labels unread: of the target, the sources, or both."""
-    from lm_merge.operators.weight_methods import WEIGHT_METHODS
-
-    known = WEIGHT_METHODS.get(config.method)
-    if known is None or known.statistics is None:
-        return ()
-    sources = [name for name in selection.names if name != config.target]
-    locales = {"target": [config.target], "sources": sources, "both": [config.target, *sources]}
-    chosen = locales[config.data_from]
-    texts = read_massive(config.data, chosen, "train")
-    return list(_drawn([texts[name].texts for name in chosen], config.n_data, config.seeds[0]))
-
-
-def _drawn(lists: Sequence[tuple[str, ...]], n: int, seed: int) -> Iterator[str]:
-    """n texts, one locale after another in turn."""
-    rng = np.random.default_rng(seed)
-    orders = [rng.permutation(len(texts)).tolist() for texts in lists]
-    for number in range(n):
-        place, step = number % len(lists), number // len(lists)
-        yield lists[place][orders[place][step % len(orders[place])]]
 
 
 def draw(tables: Tables, config: SimilarityMergingConfig) -> list[Figure]:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from analyses.running.massive_options import MassiveOptions
+from analyses.running.statistics_texts import StatisticsOptions
 from lm_merge.coefficients.selection import (
     Selection,
     SelectionRule,
@@ -21,7 +22,7 @@ from lm_merge.recipes.selection_options import SelectionOptions
 Weights = Literal["similarity", "uniform", "transfer", "random", "all", "manual"]
 
 
-class SimilarityMergingConfig(SelectionOptions, MassiveOptions):
+class SimilarityMergingConfig(SelectionOptions, StatisticsOptions, MassiveOptions):
     """A target, how its sources are chosen and weighed, and how they are merged or vote."""
 
     target: str = Field(description="locale that the merge is for")
@@ -39,17 +40,17 @@ class SimilarityMergingConfig(SelectionOptions, MassiveOptions):
     manual_weights: dict[str, float] | None = Field(
         default=None, description="locale -> weight, for weights manual"
     )
-    method: str = Field(default="linear", description="a merge of weights, or a vote")
+    method: str = Field(
+        default="linear",
+        description="a merge of weights (linear, slerp, ties, fisher, ...) or a vote (majority, "
+        "weighted_majority, soft, mean)",
+    )
     method_args: dict[str, Any] = Field(default={}, description="parameters of the merge")
     base: str | None = Field(default=None, description="common ancestor, where the merge needs one")
     n_sources: PositiveInt = Field(default=5, description="how many sources")
     seeds: tuple[NonNegativeInt, ...] = Field(
         default=(0,), min_length=1, description="of random sources and weights"
     )
-    data_from: Literal["target", "sources", "both"] = Field(
-        default="target", description="training texts of which fisher and regmean take statistics"
-    )
-    n_data: PositiveInt = Field(default=64, description="how many such texts")
     baselines: bool = Field(
         default=True, description="also measure the target's own model and each chosen source"
     )

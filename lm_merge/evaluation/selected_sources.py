@@ -5,6 +5,7 @@ from typing import Any
 
 from lm_merge.coefficients.selection import Selection
 from lm_merge.models.classifier import Classifier, load_classifier
+from lm_merge.models.loading import torch_dtype
 from lm_merge.operators.distributions import ENSEMBLE_METHODS, UNWEIGHTED_METHODS
 from lm_merge.operators.weight_methods import WEIGHT_METHODS, get_weight_method
 from lm_merge.spaces.label_votes import LabelVotes
@@ -62,13 +63,20 @@ def combined(
     method_args: Mapping[str, Any] | None = None,
     prompts: Sequence[str] = (),
     device: str | None = None,
+    dtype: str | None = None,
 ) -> tuple[Classifier | LabelVotes, tuple[str, ...]]:
-    """What answers for the selected sources, and the notes of the merge; a single source is itself."""
+    """What answers for the selected sources, and the notes of the merge; a single source is itself.
+
+    device, dtype: of the classifier, or of each that votes; None: the CPU, and the files' own. Sources
+    are merged as their files are, and the merge is then rounded.
+    """
     check_method(method)
-    if len(selection.names) == 1:
-        return load_classifier(models[selection.names[0]], device=device), ()
-    if method in VOTES:
-        classifiers = [load_classifier(models[name], device=device) for name in selection.names]
+    if len(selection.names) == 1 or method in VOTES:
+        classifiers = [
+            load_classifier(models[name], device=device, dtype=dtype) for name in selection.names
+        ]
+        if len(classifiers) == 1:
+            return classifiers[0], ()
         weights = None if method in UNWEIGHTED_METHODS else selection.weights
         return LabelVotes(classifiers, weights, method), ()
     recipe = merge_recipe(selection, models, method, base=base, method_args=method_args)
@@ -76,4 +84,6 @@ def combined(
     merged, notes = merged_classifier(recipe, prompts=data)
     if device is not None:
         merged.model.to(device)
+    if dtype not in (None, "auto"):
+        merged.model.to(torch_dtype(dtype))
     return merged, notes

@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -28,17 +29,15 @@ def train_epoch(
 ) -> tuple[list[float], float]:
     """One pass over the texts; losses of its steps in nats, and the last learning rate.
 
-    held: texts that pass through the model at once; None: a whole batch. moments: read and replaced in
-    place. The schedule is a line from the peak to 0 over all epochs; after
-    a reset of the moments the first steps warm up.
+    A step has batch x accumulation texts. held: texts that pass through the model at once; None: a
+    batch. moments: read and replaced in place. The schedule is a line from the peak to 0 over all
+    epochs; after a reset of the moments the first steps warm up.
     """
     key = [settings.seed, epoch, zlib.crc32(locale.encode())]
     torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
     order = np.random.default_rng(key).permutation(len(texts))
-    batches = [
-        order[start : start + settings.batch].tolist()
-        for start in range(0, len(order), settings.batch)
-    ]
+    held, size = held or settings.batch, settings.batch * settings.accumulation
+    batches = [order[start : start + size].tolist() for start in range(0, len(order), size)]
     optimizer = torch.optim.AdamW(model.model.parameters(), weight_decay=settings.weight_decay)
     named = {name: one for name, one in model.model.named_parameters()}
     _load_moments(optimizer, named, moments)
@@ -51,9 +50,11 @@ def train_epoch(
         optimizer.param_groups[0]["lr"] = rate
         optimizer.zero_grad()
         losses.append(0.0)
-        for start in range(0, len(chosen), held or len(chosen)):
-            part = chosen[start : start + (held or len(chosen))]
-            loss = _loss(model, texts, part, settings.max_length) * (len(part) / len(chosen))
+        for start in range(0, len(chosen), held):
+            part = chosen[start : start + held]
+            with _forward(model.model.device, settings.precision):
+                loss = _loss(model, texts, part, settings.max_length)
+            loss = loss * (len(part) / len(chosen))
             loss.backward()
             losses[-1] += float(loss.detach())
         optimizer.step()
@@ -61,6 +62,13 @@ def train_epoch(
     moments.clear()
     moments.update(_moments_of(optimizer, named))
     return losses, rate
+
+
+def _forward(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """Matrix products in bfloat16 where that is asked for; weights and moments stay as they are."""
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
 def _loss(
@@ -90,8 +98,8 @@ def _load_moments(
         if f"{name}/{FIRST}" in moments:
             optimizer.state[parameter] = {
                 "step": moments["step"].clone(),
-                FIRST: moments[f"{name}/{FIRST}"].clone(),
-                SECOND: moments[f"{name}/{SECOND}"].clone(),
+                FIRST: moments[f"{name}/{FIRST}"].to(parameter.device, copy=True),
+                SECOND: moments[f"{name}/{SECOND}"].to(parameter.device, copy=True),
             }
 
 

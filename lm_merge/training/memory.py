@@ -31,6 +31,20 @@ def with_smaller_batches(
                 torch.cuda.empty_cache()
 
 
+def limit_device(device: str | None, budget_gb: float) -> None:
+    """Let this process take so many GB (1e9 bytes) of a GPU; what goes beyond is out of memory.
+
+    Raises ValueError where the device is no GPU.
+    """
+    if torch.device(device or "cpu").type != "cuda":
+        raise ValueError(
+            f"max_device_gb={budget_gb:g} is a budget of a GPU's memory, and device={device!r} is none; "
+            "leave it out, or give device cuda"
+        )
+    total = torch.cuda.get_device_properties(device).total_memory
+    torch.cuda.set_per_process_memory_fraction(min(1.0, budget_gb * 1e9 / total), device)
+
+
 def check_free_disk(folder: Path, needed: int, what: str) -> None:
     """Raise OSError unless a folder's disk has so many free bytes; the folder need not exist yet."""
     parent = folder.absolute()

@@ -6,13 +6,12 @@ order of the texts and the random state of an epoch follow from seed, locale and
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from lm_merge.coefficients.selection import Selection
@@ -20,8 +19,11 @@ from lm_merge.evaluation.massive import LabelledTexts
 from lm_merge.evaluation.selected_sources import VOTES, combined
 from lm_merge.evaluation.transfer import right_answers
 from lm_merge.models.classifier import Classifier, load_classifier
+from lm_merge.spaces.label_votes import LabelVotes
 from lm_merge.training.epochs import train_epoch
-from lm_merge.training.memory import with_smaller_batches
+from lm_merge.training.giving_back import averaged_moments, give_back
+from lm_merge.training.memory import limit_device, with_smaller_batches
+from lm_merge.training.merge_schedule import MergeSchedule
 from lm_merge.training.monitoring import cost_since
 from lm_merge.training.rounds_settings import RoundsSettings
 from lm_merge.training.state import (
@@ -32,16 +34,17 @@ from lm_merge.training.state import (
     write_facts,
     write_state,
 )
-from lm_merge.training.triggers import Curves, every, merge_score, next_interval, plateau
+from lm_merge.training.triggers import Curves, has_stalled, merge_score
 
 
 @dataclass
 class Rounds:
     """Models by locale, their texts, and what has happened so far.
 
-    start: locale -> classifier that its training starts from. folder: where states are kept. monitor:
-    rows of table `monitor`; costs: what each epoch cost when it was trained (`cost_since`); merges: rows
-    of table `merges`; notes: on memory that ran out. on_row: called with each row, for progress.
+    start: locale -> classifier that its training starts from. folder: where states are kept. prompts:
+    texts of which fisher and regmean take statistics. monitor: rows of table `monitor`; costs: what each
+    epoch cost when it was trained (`cost_since`); merges: rows of table `merges`; notes: on memory that
+    ran out, and on an early stop. on_row: called with each row, for progress.
     """
 
     start: Mapping[str, str]
@@ -51,6 +54,7 @@ class Rounds:
     settings: RoundsSettings
     folder: Path
     base: str | None = None
+    prompts: Sequence[str] = ()
     on_row: Callable[[dict[str, Any]], None] = lambda row: None
     monitor: list[dict[str, Any]] = field(default_factory=list)
     merges: list[dict[str, Any]] = field(default_factory=list)
@@ -60,29 +64,30 @@ class Rounds:
     _held: int | None = field(default=None, init=False)  # texts at once, once memory ran out
 
     def run(self) -> dict[str, Path]:
-        """All epochs and merges; locale -> folder of its last state."""
-        settings, interval, since = self.settings, self.settings.merge_every, 0
+        """All epochs and merges; locale -> folder of its last state.
+
+        Raises ValueError for a vote as method, and for a budget of memory without a GPU.
+        """
+        settings, schedule = self.settings, MergeSchedule(self.settings)
         if settings.method in VOTES:
             raise ValueError(
                 f"method={settings.method!r} is a vote; rounds need a merge of weights"
             )
+        if settings.max_device_gb is not None:
+            limit_device(settings.device, settings.max_device_gb)
         self.folder.mkdir(parents=True, exist_ok=True)
+        epoch = 0
         for epoch in range(1, settings.max_epochs + 1):
             for locale in self.selection.names:
                 self._epoch(locale, epoch)
-            since += 1
             own = [self.curves[locale] for locale in self.selection.names]
             score = merge_score(own, settings.convergence_threshold)
-            wanted = since >= interval if settings.adaptive else every(epoch, interval)
-            if settings.adaptive:
-                wanted |= score > 0.5
-            if settings.performance_merge_trigger:
-                wanted |= plateau(own, settings.convergence_threshold)
-            if wanted:
+            if schedule.wants_merge(epoch, own, score, self.merges):
                 self._merge(epoch, score)
-                interval = next_interval(interval, score) if settings.adaptive else interval
-                since = 0
-        return {locale: self._place(locale, settings.max_epochs) for locale in self.start}
+            if has_stalled(own, settings.patience):
+                self.notes.append(f"stopped after epoch {epoch}: patience={settings.patience}")
+                break
+        return {locale: self._place(locale, epoch) for locale in self.start}
 
     def _place(self, locale: str, epoch: int) -> Path:
         """The state after an epoch, the merged one where there was a merge."""
@@ -129,17 +134,20 @@ class Rounds:
             self._held = held
             return model, moments, step, losses, rate
 
-        found, notes = with_smaller_batches(attempt, self._held or self.settings.batch, 1)
+        settings, held = self.settings, self._held or self.settings.batch
+        parts = settings.batch * settings.accumulation // held
+        found, notes = with_smaller_batches(attempt, held, parts)
         self.notes += notes
         return found
 
     def _at(self, locale: str, epoch: int) -> tuple[Classifier, dict[str, Tensor], int]:
         """Model, moments and steps done after an epoch; epoch 0 is the start."""
+        device = self.settings.device
         if epoch == 0:
-            return load_classifier(self.start[locale]), {}, 0
+            return load_classifier(self.start[locale], device=device), {}, 0
         place = self._place(locale, epoch)
         moments, facts = read_state(place)
-        return load_classifier(place), moments, int(facts["step"])
+        return load_classifier(place, device=device), moments, int(facts["step"])
 
     def _merge(self, epoch: int, score: float) -> None:
         """Merge all models, check the merge, and give it back; or go on unmerged and say why."""
@@ -162,7 +170,7 @@ class Rounds:
         before = [self.curves[locale].dev_accuracies[-1] for locale in names]
         row["dev_before"] = float(np.mean(before))
         try:
-            merged, _ = combined(self.selection, models, self.settings.method, base=self.base)
+            merged, _ = self.merged(models)
             after = [float(right_answers(merged, self.dev[locale]).mean()) for locale in names]
         except ValueError as error:  # not finite, other shapes: the round goes on unmerged
             return {**row, "dev_after": float("nan"), "reason": str(error)}
@@ -171,42 +179,24 @@ class Rounds:
             return {**row, "reason": "worse than the worst parent by more than the margin"}
         row["accepted"] = True
         assert isinstance(merged, Classifier)
-        states, averaged = merged.model.state_dict(), self._averaged_moments(models)
+        states, averaged = merged.model.state_dict(), dict[str, Tensor]()
+        if self.settings.moments == "average":
+            own = [Path(models[locale]) for locale in names]
+            averaged = averaged_moments(own, self.selection.weights)
         for locale in names:
-            self._give_back(locale, epoch, states, averaged)
+            place = self._merged_place(locale, epoch)
+            give_back(self._own_place(locale, epoch), place, states, averaged, self.settings)
         return row
 
-    def _averaged_moments(self, models: Mapping[str, str]) -> dict[str, Tensor]:
-        if self.settings.moments != "average":
-            return {}
-        parts = [read_state(Path(models[locale]))[0] for locale in self.selection.names]
-        weights = self.selection.weights
-        return {
-            name: sum(
-                (w * one[name] for w, one in zip(weights, parts, strict=True)),
-                start=torch.zeros_like(parts[0][name]),
-            )
-            for name in parts[0]
-        }
-
-    def _give_back(
-        self,
-        locale: str,
-        epoch: int,
-        merged: Mapping[str, Tensor],
-        averaged: Mapping[str, Tensor],
-    ) -> None:
-        """theta <- (1 - b) theta + b merged; b = 0 leaves every bit as it is."""
-        own = self._own_place(locale, epoch)
-        model, (moments, facts) = load_classifier(own), read_state(own)
-        b = self.settings.give_back
-        if b > 0:
-            with torch.no_grad():
-                for name, values in model.model.state_dict().items():
-                    if values.is_floating_point():
-                        values.lerp_(merged[name].to(values.dtype), b)
-        kept = {"keep": moments, "reset": {}, "average": dict(averaged)}[self.settings.moments]
-        place = self._merged_place(locale, epoch)
-        write_state(model.model, kept, facts, place)
-        if model.tokenizer is not None:
-            model.tokenizer.save_pretrained(place)
+    def merged(self, models: Mapping[str, str]) -> tuple[Classifier | LabelVotes, tuple[str, ...]]:
+        """The merge of classifiers by locale with the selection's weights, and its notes."""
+        settings = self.settings
+        return combined(
+            self.selection,
+            models,
+            settings.method,
+            base=self.base,
+            method_args=settings.method_args,
+            prompts=self.prompts,
+            device=settings.device,
+        )

@@ -25,7 +25,8 @@ class FinetuneSettings(BaseModel):
     weight_decay: NonNegativeFloat = Field(default=0.01, description="AdamW's")
     warmup: NonNegativeFloat = Field(default=0.1, lt=1, description="share of the steps")
     patience: PositiveInt | None = Field(
-        default=None, description="epochs without a better dev accuracy before it stops; None: none"
+        default=None,
+        description="epochs without a better dev accuracy before it stops; None: never",
     )
     precision: Literal["float32", "float16", "bfloat16"] = Field(
         default="float32", description="of the forward pass"

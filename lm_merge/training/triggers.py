@@ -32,6 +32,14 @@ def plateau(curves: Sequence[Curves], threshold: float = 1e-4) -> bool:
     return all(len(one) == 2 and one.mean() < threshold for one in changes)
 
 
+def has_stalled(curves: Sequence[Curves], patience: int | None) -> bool:
+    """Whether the models' mean dev accuracy has not risen above its best for so many epochs."""
+    if patience is None:
+        return False
+    means = np.mean([one.dev_accuracies for one in curves], axis=0)
+    return len(means) - 1 - int(np.argmax(means)) >= patience
+
+
 def merge_score(curves: Sequence[Curves], threshold: float = 1e-4) -> float:
     """Score of a merge at this moment, in [0, 1]: the higher, the sooner.
 

@@ -290,3 +290,4 @@ def test_rounds_by_command(finished, data, tmp_path):
     assert [row["system"] for row in rounds.findings(tables, config)][0] == "rounds"
     assert rounds.draw(tables, config)[0][1].layout.title.text
     assert {path.name for path in (tmp_path / "mirror").iterdir()} == {"de-DE", "et-EE"}
+    assert (record.folder / "merged" / "model.safetensors").is_file()

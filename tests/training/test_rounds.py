@@ -1,6 +1,7 @@
 """Rounds of training and merging, on tiny classifiers of n-grams."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from lm_merge.evaluation.massive import LabelledTexts
 from lm_merge.evaluation.selected_sources import combined
 from lm_merge.models.classifier import Classifier
 from lm_merge.training.epochs import train_epoch
+from lm_merge.training.memory import limit_device
 from lm_merge.training.rounds import Rounds
 from lm_merge.training.rounds_settings import RoundsSettings
 from lm_merge.zoo.ngram_classifier import NgramConfig, NgramForSequenceClassification
@@ -120,6 +122,66 @@ def test_a_merge_that_harms_is_not_given_back(start, tmp_path, monkeypatch):
     apart = rounds(start, tmp_path / "apart", max_epochs=2, merge_every=99).run()
     assert equal(tensors(found["aa-AA"]), tensors(apart["aa-AA"]))
     assert lm.load_classifier(found["aa-AA"]).labels == LABELS
+
+
+def test_gradients_of_several_batches_are_one_step(start, tmp_path):
+    whole = rounds(start, tmp_path / "whole", max_epochs=2, merge_every=99)
+    parts = rounds(start, tmp_path / "parts", max_epochs=2, merge_every=99, batch=2, accumulation=2)
+    ours, theirs = parts.run()["aa-AA"], whole.run()["aa-AA"]
+    for name, values in tensors(ours).items():
+        torch.testing.assert_close(values, tensors(theirs)[name], rtol=1e-3, atol=1e-4)
+
+
+def test_training_in_half_precision_keeps_weights_in_full(start, tmp_path):
+    given = {"max_epochs": 1, "merge_every": 99}
+    half = rounds(start, tmp_path / "half", precision="bfloat16", **given).run()["aa-AA"]
+    full = rounds(start, tmp_path / "full", **given).run()["aa-AA"]
+    ours, theirs = tensors(half), tensors(full)
+    assert all(values.dtype == torch.float32 for values in ours.values())
+    assert not equal(ours, theirs)
+    assert all(torch.allclose(ours[name], theirs[name], atol=0.1) for name in ours)
+
+
+def test_training_stops_where_dev_accuracy_does_not_rise(start, tmp_path):
+    run = rounds(start, tmp_path / "stop", learning_rate=1e-9, merge_every=99, patience=1)
+    found = run.run()
+    assert [row["epoch"] for row in run.monitor] == [1, 1, 2, 2]
+    assert run.notes == ["stopped after epoch 2: patience=1"]
+    assert found["aa-AA"].name == "epoch-0002"
+
+
+def test_after_merges_that_failed_in_a_row_no_more_are_tried(start, tmp_path, monkeypatch):
+    def broken(*arguments, **options):
+        raise ValueError("tensor 'x' is not finite")
+
+    monkeypatch.setattr("lm_merge.training.rounds.combined", broken)
+    run = rounds(start, tmp_path / "few", merge_every=1, max_merge_attempts=2)
+    run.run()
+    assert [row["epoch"] for row in run.merges] == [1, 2]
+
+
+def test_rounds_merge_by_statistics_of_texts(start, tmp_path):
+    run = rounds(start, tmp_path / "fisher", method="fisher", max_epochs=2, margin=1.0)
+    run.prompts = ["wake me 1", "play music 2"]
+    found = run.run()
+    assert run.merges[0]["accepted"], run.merges[0]["reason"]
+    assert equal(tensors(found["aa-AA"]), tensors(found["bb-BB"]))
+
+
+def test_a_budget_is_of_a_gpu(start, tmp_path, monkeypatch):
+    run = rounds(start, tmp_path / "budget", max_device_gb=2.0)
+    with pytest.raises(ValueError, match="max_device_gb=2 is a budget of a GPU's memory"):
+        run.run()
+    shares = []
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=8e9)
+    )
+    monkeypatch.setattr(
+        torch.cuda, "set_per_process_memory_fraction", lambda share, device: shares.append(share)
+    )
+    limit_device("cuda", 2.0)
+    limit_device("cuda", 100.0)
+    assert shares == [0.25, 1.0]
 
 
 def test_where_memory_runs_out_smaller_parts_give_the_same_steps(start, tmp_path, monkeypatch):
