@@ -65,7 +65,7 @@ notebooks: $(STAMP) ## run every notebook from top to bottom
 	$(BIN)/python -m pytest -o filterwarnings=default -p nbmake.pytest_plugin --nbmake notebooks
 
 bench: $(STAMP) ## speed and memory next to the alternatives; PEER=PATH/mergekit-yaml for its rows, too
-	for name in decode operators assisted cka curvature layerwise many_models adaptation; do \
+	for name in decode operators assisted cka curvature layerwise many_models adaptation decomposition; do \
 		$(BIN)/python -m benchmarks.$$name --export benchmarks/results || exit 1; \
 	done
 	$(BIN)/python -m benchmarks.decode --export benchmarks/results/prompt512 \
