@@ -10,9 +10,11 @@ from figures.arc_ratio_by_alpha import plot_arc_ratio_by_alpha
 from figures.curvature_by_layer import plot_curvature_by_layer
 from figures.curvature_by_token import plot_curvature_by_token
 from figures.decomposition_columns import plot_decomposition_columns
+from figures.decomposition_histogram import plot_importance_histogram
 from figures.decomposition_importances import plot_decomposition_importances
 from figures.decomposition_mean_importance import plot_mean_importance
 from figures.decomposition_metrics import plot_decomposition_metrics
+from figures.decomposition_published import plot_decomposition_published
 from figures.export import save_figure
 from figures.gains_by_target import plot_gains_by_target
 from figures.gap_and_bound import plot_gap_and_bound
@@ -62,6 +64,8 @@ __all__ = [
     "plot_decomposition_importances",
     "plot_mean_importance",
     "plot_decomposition_metrics",
+    "plot_decomposition_published",
+    "plot_importance_histogram",
     "plot_gap_and_bound",
     "plot_gate_by_token",
     "plot_layers_by_alpha",

@@ -7,17 +7,22 @@ import plotly.graph_objects as go
 from analyses.decomposition.config import DecompositionConfig
 from analyses.running.command_line import Figure, Tables
 from figures.decomposition_columns import plot_decomposition_columns
+from figures.decomposition_histogram import plot_importance_histogram
 from figures.decomposition_importances import plot_decomposition_importances
 from figures.decomposition_mean_importance import plot_mean_importance
 from figures.decomposition_metrics import plot_decomposition_metrics
+from figures.decomposition_published import plot_decomposition_published
 
 # name -> the table it draws, the function
 FIGURES: dict[str, tuple[str, Callable[..., go.Figure]]] = {
     "columns": ("columns", plot_decomposition_columns),
+    "histogram": ("importances", plot_importance_histogram),
     "importances": ("importances", plot_decomposition_importances),
     "mean_importance": ("importances", plot_mean_importance),
     "metrics": ("metrics", plot_decomposition_metrics),
+    "published": ("published", plot_decomposition_published),
 }
+NEEDED = {"columns": "x", "published": "published_mean"}  # figure -> column that must have values
 
 
 def draw(tables: Tables, config: DecompositionConfig) -> list[Figure]:
@@ -29,6 +34,7 @@ def draw(tables: Tables, config: DecompositionConfig) -> list[Figure]:
     drawn: list[Figure] = []
     for name in names:
         table, plot = FIGURES[name]
-        if table in tables and (name != "columns" or tables[table].x.notna().any()):
+        column = NEEDED.get(name)
+        if table in tables and (column is None or tables[table][column].notna().any()):
             drawn.append((name, plot(tables[table]), tables[table]))
     return drawn
