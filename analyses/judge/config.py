@@ -28,7 +28,7 @@ class JudgeConfig(Placement):
         default=None, description="pairs whose responses are GPT-4o's or Claude 3.5 Sonnet's; all"
     )
     n_pairs: PositiveInt | None = Field(
-        default=None, description="so many pairs, drawn at random by `seed`; None: all"
+        default=None, description="number of pairs, drawn at random by `seed`; None: all"
     )
     seed: int = Field(default=0, description="of the pairs drawn and of the bootstrap")
     endpoint: EndpointSettings | None = Field(
@@ -106,21 +106,24 @@ class JudgeExtras(OutputOptions):
     price_prompt: float | None = Field(
         default=None, ge=0, description="price of a million prompt tokens"
     )
-    price_reply: float | None = Field(default=None, ge=0, description="and of a million of replies")
+    price_reply: float | None = Field(
+        default=None, ge=0, description="price of a million reply tokens"
+    )
     estimate: bool = Field(
-        default=False, description="only say what it would take, in tokens, money and hours"
+        default=False, description="only print the expected tokens, price and hours"
     )
     chars_per_token: PositiveFloat = Field(default=3.5, description="for the estimate")
     reply_tokens: PositiveFloat = Field(default=600.0, description="mean reply, for the estimate")
     seconds_per_call: PositiveFloat = Field(
-        default=10.0, description="of an endpoint, for the estimate"
+        default=10.0, description="seconds a call of an endpoint, for the estimate"
     )
     prompt_tokens_per_s: PositiveFloat = Field(
         default=8000.0,
-        description="read by a judge here, all of a batch together, for the estimate",
+        description="prompt tokens a second of a local judge, whole batch, for the estimate",
     )
     reply_tokens_per_s: PositiveFloat = Field(
-        default=250.0, description="written by it, all of a batch together, for the estimate"
+        default=250.0,
+        description="reply tokens a second of a local judge, whole batch, for the estimate",
     )
 
 

@@ -34,7 +34,7 @@ def adapters(
 
     Args:
         recipe: YAML file of space adapters, or one in the format that names adapters and a method
-        out: folder to write, also as the second word; not needed for a dry run
+        out: folder to write, may follow the recipe without --out; not needed for a dry run
         form: lora (exact), svd (a LoRA of lower rank), delta (matrices) or model (a checkpoint)
         rank: of form svd, the highest rank
         max_error: of form svd, the relative error that is allowed

@@ -1,4 +1,4 @@
-"""Check adapters: do they fit their base and each other, what is each, and where do they meet."""
+"""Check whether adapters fit their base and each other, describe each, and list shared modules."""
 
 import json
 import sys
@@ -24,7 +24,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def check(adapters: list[str], host: str | None = None, adapters_file: Path | None = None) -> None:
-    """Check adapters: do they fit their base and each other, what is each, and where do they meet.
+    """Check whether adapters fit their base and each other, describe each, and list shared modules.
 
     Args:
         adapters: folders, bundled names, hub names, or names from the file of adapters

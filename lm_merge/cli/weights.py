@@ -30,13 +30,13 @@ def weights(
     """Merge the weights of models, tensor by tensor, into a folder that loads like any model.
 
     Args:
-        recipe: YAML file, ours with space weights or one in mergekit's format
+        recipe: YAML file: an lm_merge recipe with space weights, or one in mergekit's format
         out: folder to write
         overwrite: replace the checkpoint that is there
         dry_run: check everything and print the plan, write nothing
         compat: mergekit for results equal to mergekit 0.1.5
-        shard_size: bytes a file at most
-        threads: tensors at a time; the cores unless given
+        shard_size: largest size of a written file in bytes
+        threads: tensors merged at a time; default: number of cores
         allow_pickle: read .bin files where there are no safetensors
         prompts: text file with one prompt a line, for regmean and fisher; the recipe's data unless given
     """
