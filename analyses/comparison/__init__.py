@@ -6,6 +6,6 @@ merge with the same operator, in both orders where a judge compares answers; str
 (Bradley-Terry). Experiment A of the latent-merging paper (OpenReview ocEoHCrezd), with the answer key
 as its judge unless another one is given.
 
-A seed draws the questions. Decoding is greedy by default. With a temperature, the seed also controls the
-sampling. A question that is drawn with several seeds counts as one cluster in every interval.
+A seed draws the questions. Decoding is greedy by default. With a temperature, the seed also controls
+the sampling. A question that is drawn with several seeds counts as one cluster in every interval.
 """

@@ -1,4 +1,4 @@
-"""How well an encoder's embeddings agree with human scores of sentence similarity: `python -m analyses.encoder_check`.
+"""Whether an encoder agrees with human scores of sentence similarity: `python -m analyses.encoder_check`.
 
 Spearman's correlation of human scores with the cosine of mean-pooled embeddings (padding left out), on
 the base, on sources and on merges. Table "similarity" and `summary.json`: model, spearman, low, high
