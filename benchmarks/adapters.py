@@ -13,6 +13,7 @@ from statistics import median
 import pandas as pd
 import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import lm_merge as lm
@@ -86,7 +87,7 @@ def measure(config: AdaptersConfig) -> pd.DataFrame:
     Columns: n_adapters, compose_s and compose_cpu_s (adapters in memory -> ready for the first pass, in
     wall and in processor time, medians of n_rounds), adapters_mb (all their factors), added_mb
     (anonymous memory that composing took the first time), added_ratio, forward_ratio (merged forward
-    pass to the plain one, median of interleaved rounds).
+    pass to the plain one, median of interleaved rounds), and those of `folded_rows`.
     """
     host = random_host(config)
     tokens = torch.randint(3, config.d_vocab, (config.batch, config.n_pos))
@@ -114,6 +115,26 @@ def measure(config: AdaptersConfig) -> pd.DataFrame:
             }
         )
         del merge
+    return pd.DataFrame(rows).merge(folded_rows(config, host, tokens), on="n_adapters")
+
+
+def folded_rows(config: AdaptersConfig, host: lm.HookedLM, tokens: Tensor) -> pd.DataFrame:
+    """One row a number of adapters, whose sum is in the weights of a second host.
+
+    Columns: n_adapters, fold_s (adapters in memory -> the sum in the weights, wall time), folded_ratio
+    (forward pass of that host to the plain one's, median of interleaved rounds).
+    """
+    other, rows = random_host(config), []
+    other.hooked(tokens[:1, :1])  # the hooked view is built before anything is timed
+    for n in config.n_adapters:
+        adapters = [random_adapter(host, config.rank, seed) for seed in range(n)]
+        start = time.perf_counter()
+        with lm.AdapterMerge(other, adapters, alpha=1.0).hooks(folded=True), torch.no_grad():
+            fold_s = time.perf_counter() - start
+            ways = {"plain": lambda: host(tokens), "folded": lambda: other(tokens)}
+            seconds = interleaved_seconds(ways, config.n_rounds, f"{n} adapters, folded")
+        ratio = median_ratio(seconds, "folded", "plain")
+        rows.append({"n_adapters": n, "fold_s": fold_s, "folded_ratio": ratio})
     return pd.DataFrame(rows)
 
 
