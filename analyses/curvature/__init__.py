@@ -10,6 +10,7 @@ closed form for RMSNorm or LayerNorm with a linear read-out is reported, too.
 Below the last block a token's loss depends on the merged streams of all earlier tokens. The segment is
 then joint over the text, and |d - h|^2 is summed over the tokens up to that token. One end of the line
 is the loss when the host's later blocks and head process the donor's stream. The head mismatch is the
-difference from the loss with the donor's own blocks and head. The bound holds for straight segments:
+absolute difference from the loss with the donor's own blocks and head. The bound holds for straight
+segments:
 for lerp, and for regmean with one donor, which equals lerp.
 """
