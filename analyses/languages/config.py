@@ -40,7 +40,9 @@ class LanguagesConfig(BaseModel):
     pretraining: PretrainingSettings = Field(
         default=PretrainingSettings(), description="of the encoder"
     )
-    tuning: TuningSettings = Field(default=TuningSettings(), description="of each classifier")
+    tuning: TuningSettings = Field(
+        default=TuningSettings(epochs=4, vector_rate=1e-2), description="of each classifier"
+    )
 
     @model_validator(mode="after")
     def _enough(self) -> "LanguagesConfig":
