@@ -57,7 +57,7 @@ def texts_of(
 ) -> tuple[list[Text], list[dict[str, object]]]:
     """Every text that the system writes, and the items whose text ends before an injection."""
     cache = BlockCache(system)
-    ends = _end_ids(system)
+    ends = end_ids(system)
     n_base = max(config.taus) + config.horizon
     starts = [none(item.injection(CONDITIONS["baseline"], (), 0, config)) for item in items]
     bases = _written(cache, starts, n_base, ends, config)
@@ -101,7 +101,8 @@ def _written(
     return write(cache, runs, n, end_ids=ends, temperature=config.temperature, seed=config.seed)
 
 
-def _end_ids(system: Composed) -> list[int]:
+def end_ids(system: Composed) -> list[int]:
+    """Tokens that end a text of the host, of its generation settings."""
     native: Any = system.host.native
     given = native.generation_config.eos_token_id
     return [] if given is None else [given] if isinstance(given, int) else list(given)

@@ -21,6 +21,7 @@ COMMANDS = (
     "runs",
     "judge",
     "decompose",
+    "explore",
 )
 
 
