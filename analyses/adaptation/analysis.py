@@ -9,6 +9,7 @@ from typing import cast
 import pandas as pd
 
 from analyses.adaptation.answers import answers_table
+from analyses.adaptation.attention import attention_table
 from analyses.adaptation.config import AdaptationConfig
 from analyses.adaptation.items import Encoded, encoded, pairs_of
 from analyses.adaptation.kept import KeptBatches
@@ -55,7 +56,8 @@ def run(
     systems: dict[str, Composed] | None = None,
     since: datetime | None = None,
 ) -> Tables:
-    """Tables "summary", "items", "survival", "contrasts", "answers", "tokens" and "projection".
+    """Tables "summary", "items", "survival", "contrasts", "answers", "tokens"; "projection" and
+    "attention", where they are asked for.
 
     systems: those of the configuration, where the caller has loaded them. Batches of items that an
     interrupted run of the same configuration finished are read, not measured again, unless `since` is
@@ -96,11 +98,11 @@ def run(
 def measured(
     system: Composed, name: str, pairs: Sequence[ContextPair], config: AdaptationConfig
 ) -> Tables:
-    """Tables of tokens, projections, answers and of items left out, of one system and batch."""
+    """Tables of tokens, projections, attention, answers and items left out, of one system and batch."""
     items: list[Encoded] = encoded(system.host, pairs, config)
     texts, left_out = texts_of(system, items, config)
-    tokens, projections = measure(system, texts, config)
-    found = {"tokens": tokens, "projections": projections}
+    tokens, projections, attention = measure(system, texts, config)
+    found = {"tokens": tokens, "projections": projections, "attention": attention}
     found |= {"answers": answers_table(system.host, texts), "left_out": pd.DataFrame(left_out)}
     return {key: table.assign(system=name) for key, table in found.items()}
 
@@ -124,6 +126,8 @@ def tables_of(joined: Tables, config: AdaptationConfig) -> Tables:
     }
     if len(joined["projections"]):
         tables["projection"] = projection_table(joined["projections"])
+    if len(joined["attention"]):
+        tables["attention"] = attention_table(joined["attention"])
     return tables
 
 

@@ -92,6 +92,10 @@ class AdaptationConfig(Placement):
     states: bool = Field(
         default=True, description="project the residual stream of every block, too"
     )
+    attention: bool = Field(
+        default=False,
+        description="share of attention on c0, c1 and the text, by block of the model",
+    )
     batch_size: PositiveInt = Field(default=10, description="items at a time")
 
     @field_validator("systems", mode="before")

@@ -14,8 +14,9 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from analyses.adaptation.attention import TEXT_PART
 from analyses.adaptation.config import AdaptationConfig
-from analyses.adaptation.live import TEXT_PART, LiveText, Step, alpha_of
+from analyses.adaptation.live import LiveText, Step, alpha_of
 from figures import TEMPLATE
 from lm_merge.spaces import Composed
 

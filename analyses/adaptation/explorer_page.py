@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from analyses.adaptation.explorer import AdaptationExplorer
 
 ADDRESS = "127.0.0.1"
-# of JupyterLab, in the browser: the widgets and the figure; others may not fit Voila's own version of it
-EXTENSIONS = ("@jupyter-widgets/jupyterlab-manager", "anywidget")
+# of JupyterLab, in the browser: needs parts of it that Voila has not
+LEFT_OUT = ("@jupyter-notebook/lab-extension",)
 # Voila's page without the style sheets that it fetches from elsewhere; it has the icons itself
 TEMPLATE = """\
 {%- extends "lab/index.html.j2" -%}
@@ -82,5 +82,5 @@ def serve(options: ExplorerOptions) -> None:
         known = os.environ.get("JUPYTER_PATH")
         os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, (folder, known)))
         words = [str(path), f"--Voila.ip={ADDRESS}", f"--port={options.port}", "--template=local"]
-        words += [f"--VoilaConfiguration.extension_allowlist={name}" for name in EXTENSIONS]
+        words += [f"--VoilaConfiguration.extension_denylist={name}" for name in LEFT_OUT]
         Voila.launch_instance(words + ([] if options.open_browser else ["--no-browser"]))

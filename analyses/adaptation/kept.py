@@ -10,7 +10,7 @@ from analyses.running.command_line import Tables
 from lm_merge.runs.identity import code_version, config_hash
 
 FOLDER = ".adaptation"  # in the folder of the runs
-NAMES = ("tokens", "projections", "answers", "left_out")
+NAMES = ("tokens", "projections", "attention", "answers", "left_out")
 
 
 class KeptBatches:

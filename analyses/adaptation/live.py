@@ -6,6 +6,7 @@ from math import nan
 import torch
 from torch import Tensor
 
+from analyses.adaptation.attention import attention_by_part
 from analyses.adaptation.config import AdaptationConfig
 from analyses.adaptation.items import Encoded, encoded
 from analyses.adaptation.measuring import end_ids
@@ -14,9 +15,6 @@ from lm_merge.contexts.packed import Rows, packed_rows
 from lm_merge.evaluation.context_pairs.schema import ContextPair
 from lm_merge.metrics import adaptation_index, attribution, js_nats, log_ratio_nats
 from lm_merge.spaces import Composed, LatentMerge, LogitEnsemble
-
-PARTS = {"sink": "first token", "context": "c0", "shared": "c0", "injected": "c1"}
-TEXT_PART = "text"  # what the system wrote itself
 
 
 @dataclass(frozen=True)
@@ -128,16 +126,10 @@ class LiveText:
         return str(decode([*before, token]))[len(str(decode(before))) :]
 
     def _attention(self, rows: Rows) -> dict[str, float]:
-        if rows.attention is None:
-            return {}
         given = self._given()
         run = none(given) if self.tau is None else append(given)
-        shares = rows.attention[:, :, -1].mean(dim=(0, 1)).tolist()
-        found: dict[str, float] = {}
-        for block, share in zip(run.blocks, shares, strict=True):
-            part = PARTS.get(block.name, TEXT_PART)
-            found[part] = found.get(part, 0.0) + share
-        return found
+        parts = attention_by_part(rows, run)
+        return {part: float(shares[:, -1].mean()) for part, shares in parts.items()}
 
 
 def _compared(step: Step, log_p: list[Tensor], delta_nats: float) -> Step:

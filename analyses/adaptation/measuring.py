@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from analyses.adaptation.attention import attention_by_part, attention_rows
 from analyses.adaptation.conditions import CONDITIONS
 from analyses.adaptation.config import AdaptationConfig
 from analyses.adaptation.items import Encoded
@@ -110,20 +111,22 @@ def end_ids(system: Composed) -> list[int]:
 
 def measure(
     system: Composed, texts: Sequence[Text], config: AdaptationConfig
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Tables of tokens and of projections (one row a block and token); texts of one token at least."""
-    tokens, projections = [], []
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Tables of tokens, of projections (one row a block and token) and of attention (a row a block of
+    the model and part of the context); texts of one token at least.
+    """
+    tokens, projections, attention = [], [], []
     by_item: dict[str, list[Text]] = {}
     for text in texts:
         if len(text.given.emitted) > text.given.tau:
             by_item.setdefault(text.item.pair.id, []).append(text)
     runs = [[run for text in of_item for run in text.runs()] for of_item in by_item.values()]
     if not runs:
-        return pd.DataFrame(), pd.DataFrame()
+        return pd.DataFrame(), pd.DataFrame(), pd.DataFrame()
     rows = (
         one
         for group in groups_within(runs, system.host.n_token_rows)
-        for one in packed_rows(system, group, states=config.states)
+        for one in packed_rows(system, group, states=config.states, attention=config.attention)
     )
     for of_item, of_rows in zip(by_item.values(), rows, strict=True):
         for place, text in enumerate(of_item):
@@ -131,9 +134,14 @@ def measure(
             tokens.append(_token_rows(system, text, three, config))
             if config.states:
                 projections.append(_projections(text, three))
-    return pd.concat(tokens, ignore_index=True), (
-        pd.concat(projections, ignore_index=True) if projections else pd.DataFrame()
-    )
+            if config.attention:
+                parts = attention_by_part(three[0], text.runs()[0])
+                attention.append(attention_rows(text.key, parts))
+    return _joined(tokens), _joined(projections), _joined(attention)
+
+
+def _joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
 def _token_rows(

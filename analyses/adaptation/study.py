@@ -1,7 +1,7 @@
 """Does the space in which two models are merged decide how long the merge still follows new context?
 
-    python -m analyses.adaptation.study measure --pair FOLDER --seed 0 --out figures/adaptation
-    python -m analyses.adaptation.study summarise --out figures/adaptation
+    python -m analyses.adaptation.study measure FOLDER 0 figures/adaptation
+    python -m analyses.adaptation.study summarise figures/adaptation
 
 Host tiny-newest, donor tiny-oldest, of one training seed (`python -m lm_merge.zoo.build_bindings --out
 FOLDER --seed N`); merged in latents (lerp at all blocks), weights (linear), adapters (linear, on

@@ -6,6 +6,7 @@ import pytest
 
 import lm_merge as lm
 from analyses.adaptation import analysis
+from analyses.adaptation.attention import attention_table
 from analyses.adaptation.config import AdaptationConfig
 from analyses.adaptation.tables import (
     contrasts_table,
@@ -127,6 +128,41 @@ def test_planted_latencies_are_recovered():
     assert curve.survival.iloc[-1] == pytest.approx(0.4)
     with pytest.raises(ValueError, match="more than one row"):
         plot_adaptation_forest(pd.concat([summary_table(items, config)] * 2))
+
+
+def test_attention_is_shown_next_to_that_of_a_repetition():
+    """Item by item: more text takes attention whatever is in it."""
+    key = {"system": "s", "tau": 8, "layer": 0, "part": "c1"}
+    shares = {"injection": (0.5, 0.7), "repetition": (0.3, 0.4)}
+    rows = [
+        {**key, "condition": condition, "item": item, "share": share}
+        for condition, of_items in shares.items()
+        for item, share in enumerate(of_items)
+    ]
+    table = attention_table(pd.DataFrame(rows)).set_index("condition")
+    assert table.loc["injection", ["share", "difference", "n"]].tolist() == pytest.approx(
+        [0.6, 0.25, 2]
+    )
+    assert table.loc["injection", "low"] < 0.25 < table.loc["injection", "high"]
+    assert table.loc["repetition", "difference"] == 0
+    alone = attention_table(pd.DataFrame(rows[:2]))
+    assert alone["share"].tolist() == pytest.approx([0.6])
+    assert alone["difference"].isna().all()
+
+
+@pytest.mark.slow
+def test_shares_of_attention_sum_to_one_in_every_block():
+    config = AdaptationConfig(
+        systems={"newest": "tiny-newest"},
+        conditions=("injection", "repetition"),
+        n_items=2,
+        attention=True,
+        states=False,
+    )
+    table = analysis.run(config)["attention"]
+    sums = table.groupby(["condition", "layer"])["share"].sum()
+    assert sums.to_numpy() == pytest.approx(1, abs=1e-5)
+    assert set(table["part"]) == {"first token", "c0", "c1", "text"}
 
 
 def test_tokens_that_neither_context_expects_are_no_adaptation():
