@@ -36,6 +36,11 @@ class PathTaken:
     preparation_s: float = 0.0
 
 
+def is_default_on(device: torch.device) -> bool:
+    """Whether static decoding is chosen without being asked for: on a GPU, where launches cost most."""
+    return device.type == "cuda"
+
+
 class StaticDecoding:
     """A system's recorded steps, and the choice of the path for each call.
 
@@ -65,7 +70,7 @@ class StaticDecoding:
         given = dict(keywords)
         static, compile_as = path_arguments(given)
         asked = static or compile_as is not None
-        if static is False or not (asked or self.system.device.type == "cuda"):
+        if static is False or not (asked or is_default_on(self.system.device)):
             reason = "static=False" if static is False else "static caches are for GPUs"
             self.last = PathTaken(False, reason=reason)
             return generate(*arguments, **given)
