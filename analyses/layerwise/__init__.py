@@ -10,4 +10,7 @@ no answer (`lm_merge.scoring.signals`) rank the merges of the grid.
 With one donor, or donor weights that sum to 1, regmean is lerp at alpha = 1 / (1 + lambda_reg). Both
 are measured, and they agree up to rounding. Each block is stored as a run of its own, so that a
 stopped grid resumes block by block.
+
+On a GPU a `batch_size` at its default (16) is replaced by as many texts as the free memory takes. The
+first batch is small, so that the time left is known soon.
 """

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analyses.layerwise.batch_size import text_batches
 from analyses.layerwise.config import LayerwiseConfig
 from analyses.layerwise.grid import full_merges, grid_of, with_own_cell
 from analyses.layerwise.so_far import SoFar
@@ -15,7 +16,7 @@ from analyses.running.counted import counted
 from analyses.running.findings import Finding, rows_of
 from analyses.running.inputs import note_models
 from analyses.running.recipe_words import own_alpha, recipe_words
-from analyses.running.text_choice import batches, prompt_batches
+from analyses.running.text_choice import prompt_batches
 from figures import plot_layerwise_heatmap, plot_layerwise_lines, plot_signal_ranks
 from lm_merge.evaluation import ask, question_set, wilson_interval
 from lm_merge.evaluation.verifiable import CanGenerate
@@ -79,7 +80,7 @@ def measure_texts(
     quiet: bool,
 ) -> None:
     """Add every batch of texts; a run that is stopped keeps what it had measured (`SoFar`)."""
-    parts, so_far = batches(grid.merge.host, config, n=config.n_texts), SoFar(record)
+    parts, so_far = text_batches(grid, config), SoFar(record)
     cost = sum(_blocks_run(grid, grid.cells) * len(texts.tokens) for texts in parts)
 
     def table() -> pd.DataFrame:

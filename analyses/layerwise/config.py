@@ -13,6 +13,10 @@ from analyses.running.variations import VariedRecipe
 class LayerwiseConfig(VariedRecipe, TextOptions):
     """A recipe, a grid of merges of its models at one block each, and the texts."""
 
+    batch_size: PositiveInt = Field(
+        default=16,
+        description="texts a forward pass; on a GPU, 16 stands for as many as its free memory takes",
+    )
     alphas: tuple[float, ...] = Field(
         default=(0.25, 0.5, 0.75), min_length=1, description="weights of the donors in the grid"
     )

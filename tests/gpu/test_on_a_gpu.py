@@ -112,6 +112,17 @@ def test_similarity_gives_the_numbers_of_the_cpu():
         assert values[1] == pytest.approx(values[0], abs=1e-3, nan_ok=True)
 
 
+def test_layerwise_gives_the_numbers_of_the_cpu():
+    from analyses.layerwise.analysis import run
+    from analyses.layerwise.config import LayerwiseConfig
+
+    sizes = {"n_texts": 8, "layers": (3, 7), "n_prompts": 4}
+    tables = [run(LayerwiseConfig(**sizes, device=device)) for device in ("cpu", DEVICE)]
+    for name in ("layerwise", "parents", "signals"):
+        values = [table[name].value.to_numpy(dtype=float) for table in tables]
+        assert values[1] == pytest.approx(values[0], abs=1e-3, rel=1e-3, nan_ok=True)
+
+
 def test_copies_have_a_bandwidth():
     from lm_merge.models.bandwidth import copy_bandwidth
 
