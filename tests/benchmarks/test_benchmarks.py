@@ -14,6 +14,7 @@ import lm_merge as lm
 from benchmarks import (
     adaptation,
     adapters,
+    analyses_on_device,
     assisted,
     busy_core,
     cka,
@@ -249,3 +250,15 @@ def test_static_decoding_is_measured_on_a_device():
     assert (table.share_of_limit.abs() > 0).all()
     with pytest.raises(ValueError, match="device=cpu and shape=None belong together"):
         decode.tables(decode.DecodeConfig(device="cpu"))
+
+
+@pytest.mark.slow
+def test_analyses_are_timed_on_a_device_on_random_models_of_a_shape():
+    config = analyses_on_device.AnalysesConfig(
+        dtype="float32", n_prompts=4, n_texts=4, n_curvature_texts=1, n_threads=1
+    )
+    table = analyses_on_device.tables(config)["analyses_on_device"].set_index("analysis")
+    assert list(table.index) == ["similarity", "layerwise", "curvature"]
+    assert (table.seconds > 0).all()
+    assert table.peak_gb.isna().all()  # of a GPU alone
+    assert set(table.device) == {"cpu"}
