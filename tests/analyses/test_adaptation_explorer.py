@@ -23,6 +23,7 @@ def words(live: LiveText) -> list[str]:
     return [step.text.strip() for step in live.steps]
 
 
+@pytest.mark.slow
 def test_a_text_follows_an_injection_and_then_the_alpha_of_the_merge(merge):
     """The host follows the newest context, the donor the oldest."""
     live = LiveText(merge, CONTEXT, AdaptationConfig())
@@ -45,6 +46,7 @@ def test_a_text_follows_an_injection_and_then_the_alpha_of_the_merge(merge):
         live.inject(CONTEXT)
 
 
+@pytest.mark.slow
 def test_controls_write_inject_and_start_anew(merge):
     explorer = AdaptationExplorer(merge, max_new_tokens=4)
     for tick in (1, 2):
