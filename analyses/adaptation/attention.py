@@ -51,7 +51,7 @@ def attention_table(attention: pd.DataFrame) -> pd.DataFrame:
     columns = ["system", "condition", "tau", "layer", "part"]
     at = ["system", "tau", "item", "layer", "part"]
     repeated = attention.loc[attention["condition"] == "repetition"].set_index(at)["share"]
-    own = pd.MultiIndex.from_frame(attention[at])
+    own = pd.MultiIndex.from_frame(attention.loc[:, at])
     attention = attention.assign(difference=attention["share"] - repeated.reindex(own).to_numpy())
     rows = []
     for _, of_key in attention.groupby(columns, sort=False):
@@ -61,6 +61,6 @@ def attention_table(attention: pd.DataFrame) -> pd.DataFrame:
         low, high = student_interval(mean, error, n - 1)
         of_group = of_key.iloc[0]
         named = {name: of_group[name] for name in columns}
-        share = float(of_key["share"].mean())
+        share = float(of_key["share"].to_numpy(dtype=float).mean())
         rows.append({**named, "share": share, "difference": mean, "low": low, "high": high, "n": n})
     return pd.DataFrame(rows)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import pandas as pd
 import plotly.graph_objects as go
 
 from analyses.decomposition.config import DecompositionConfig
@@ -34,7 +35,10 @@ def draw(tables: Tables, config: DecompositionConfig) -> list[Figure]:
     drawn: list[Figure] = []
     for name in names:
         table, plot = FIGURES[name]
-        column = NEEDED.get(name)
-        if table in tables and (column is None or tables[table][column].notna().any()):
+        if table in tables and _has_values(tables[table], NEEDED.get(name)):
             drawn.append((name, plot(tables[table]), tables[table]))
     return drawn
+
+
+def _has_values(table: pd.DataFrame, column: str | None) -> bool:
+    return column is None or bool(table[column].notna().to_numpy().any())
