@@ -45,7 +45,7 @@ def _loaded_once():
     once = cache(compose_module.load)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compose_module, "load", once)
-        patch.setattr(loader_module, "load", once)
+        patch.setattr(loader_module, "load_or_keep", once)
         patch.setattr("lm_merge.models.load", once)
         yield
 

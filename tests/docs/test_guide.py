@@ -86,7 +86,7 @@ def test_the_commands_of_a_page_are_there(page):
                 assert command in COMMANDS
             case ["python", "-m", module, *rest] if module.startswith("analyses."):
                 name = module.removeprefix("analyses.")
-                assert name in {*ANALYSES, "sweep", "paper", "suggest"}
+                assert name in {*ANALYSES, "adaptation.study", "sweep", "paper", "suggest"}
                 if name in ANALYSES:
                     assert options_in(rest) <= options_of(name)
             case ["python", "-m", module, *_]:

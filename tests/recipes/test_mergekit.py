@@ -129,10 +129,10 @@ def test_a_source_is_loaded_on_its_own_device(monkeypatch):
     from lm_merge.spaces import source_loader
 
     asked = {}
-    real = source_loader.load
+    real = source_loader.load_or_keep
     monkeypatch.setattr(
         source_loader,
-        "load",
+        "load_or_keep",
         lambda name, **how: asked.setdefault(name, how) and real(name, **how | {"device": "cpu"}),
     )
     donor = {"model": "tiny-thinker", "device": "meta"}

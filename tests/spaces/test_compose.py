@@ -93,7 +93,7 @@ def test_a_merges_recipe_is_checked_before_anything_is_loaded(given, message):
 def test_a_host_that_is_the_ancestor_is_loaded_once(monkeypatch):
     asked = []
     monkeypatch.setattr(
-        source_loader, "load", lambda name, **how: asked.append(name) or load(name, **how)
+        source_loader, "load_or_keep", lambda name, **how: asked.append(name) or load(name, **how)
     )
     recipe = {"host": "tiny-instruct", "donors": ["tiny-thinker"], "base": "tiny-instruct"}
     merge = lm.compose({**recipe, "operator": "task_vector", "layers": {3: 0.25}})

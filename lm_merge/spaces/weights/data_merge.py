@@ -58,5 +58,7 @@ def _over_norms(plan: TensorPlan, handles: Sequence[Any]) -> Float[Tensor, " n_m
                 f"model {one.model.name!r}: its Fisher information is 0 on these prompts, so that it "
                 "has no norm to divide by; give other prompts, or equal_norms: false"
             )
-    scaled = torch.tensor(plan.weights, dtype=torch.float64) / torch.tensor(norms).double()
+    scaled = torch.tensor(plan.weights, dtype=torch.float64) / torch.tensor(
+        norms, dtype=torch.float64
+    )
     return scaled / scaled.sum()

@@ -11,6 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from lm_merge.accumulation import wide
 from lm_merge.models.completeness import check_complete
 from lm_merge.models.model_class import class_name, model_class
 from lm_merge.spaces.weights.checkpoint import Checkpoint
@@ -51,7 +52,7 @@ def record_statistics(
             raise ValueError(f"model {model.name!r}: no {kind} statistic belongs to a tensor of it")
         path = scratch / f"{kind}_{number}.safetensors"
         transposed = [name for name, (_, other) in linear_layers(native).items() if other]
-        norm = float(torch.stack([values.double().norm() for values in found.values()]).norm())
+        norm = float(torch.stack([wide(values).norm() for values in found.values()]).norm())
         facts = {"transposed": json.dumps(transposed), "norm": repr(norm)}
         save_file(found, path, metadata=facts)
         handles[model.name] = safe_open(path, framework="pt")
