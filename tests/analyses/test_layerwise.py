@@ -338,6 +338,7 @@ def test_the_recipe_given_is_measured_next_to_the_grid(
     assert layerwise.summary(tables, config).startswith("the recipe (tiny-instruct + tiny-thinker")
 
 
+@pytest.mark.slow
 def test_a_grid_that_is_stopped_leaves_its_figure_so_far(tmp_path, monkeypatch):
     config = LayerwiseConfig(
         layers=(3,), operators=("lerp",), alphas=(0.5,), n_texts=4, batch_size=2, n_prompts=0
