@@ -6,6 +6,8 @@ import torch
 import lm_merge as lm
 from analyses.explorer import MergeExplorer
 
+pytestmark = pytest.mark.slow  # widgets alone take seconds to import
+
 
 @pytest.fixture(scope="module")
 def models() -> tuple[lm.HookedLM, lm.HookedLM]:
@@ -28,7 +30,6 @@ def test_alpha_zero_gives_the_hosts_own_text_and_bars(explorer: MergeExplorer) -
     assert bars(explorer)["merged"] == bars(explorer)["host"]
 
 
-@pytest.mark.slow
 def test_text_and_bars_follow_the_controls(explorer: MergeExplorer) -> None:
     explorer.layers.value = (7,)
     explorer.alpha.value = 1.0
@@ -62,7 +63,6 @@ def test_no_block_chosen_is_said(explorer: MergeExplorer) -> None:
     assert explorer.show().children
 
 
-@pytest.mark.slow
 def test_a_prompt_that_cannot_be_read_is_told_where_the_text_stands(
     explorer: MergeExplorer,
 ) -> None:

@@ -28,6 +28,7 @@ def test_on_a_cpu_one_text_comes_first_and_the_number_given_is_used(grid):
     assert sizes(grid, batch_size=1) == [1] * 40
 
 
+@pytest.mark.slow
 def test_on_a_gpu_half_of_the_free_memory_gives_the_number(grid, monkeypatch):
     whole = text_batches(grid, LayerwiseConfig(**GRID))
     longest = max(part.tokens.shape[1] for part in whole)
@@ -42,6 +43,7 @@ def test_on_a_gpu_half_of_the_free_memory_gives_the_number(grid, monkeypatch):
     assert torch.equal(parts[0].tokens[0, :8], whole[0].tokens[0, :8])  # the same texts in order
 
 
+@pytest.mark.slow
 def test_half_as_many_are_tried_where_memory_runs_out(grid, monkeypatch):
     tried, plain = [], CellScores.update
 

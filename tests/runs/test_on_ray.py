@@ -19,7 +19,7 @@ from lm_merge.tuning.search.proposer import RecoveryProposer
 from lm_merge.tuning.search.space import Parameter, SearchSpace
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def _ray():
     """Imported when a test of this file runs: it takes seconds."""
     pytest.importorskip("ray", reason="Ray is an extra: pip install 'lm-merge[ray]'")
@@ -29,7 +29,7 @@ on_two_cpus = pytest.mark.parametrize("executor", [2], indirect=True)
 
 
 @pytest.fixture(scope="module")
-def executor(tmp_path_factory, request):
+def executor(tmp_path_factory, request, _ray):
     with pytest.MonkeyPatch.context() as patch:
         token = tmp_path_factory.mktemp("ray") / "token"  # else Ray makes one in the home folder
         token.write_text(secrets.token_hex(32))
