@@ -36,13 +36,15 @@ def limit_device(device: str | None, budget_gb: float) -> None:
 
     Raises ValueError where the device is no GPU.
     """
-    if torch.device(device or "cpu").type != "cuda":
+    place = torch.device(device or "cpu")
+    if place.type != "cuda":
         raise ValueError(
             f"max_device_gb={budget_gb:g} is a budget of a GPU's memory, and device={device!r} is none; "
             "leave it out, or give device cuda"
         )
-    total = torch.cuda.get_device_properties(device).total_memory
-    torch.cuda.set_per_process_memory_fraction(min(1.0, budget_gb * 1e9 / total), device)
+    index = torch.cuda.current_device() if place.index is None else place.index
+    total = torch.cuda.get_device_properties(index).total_memory
+    torch.cuda.set_per_process_memory_fraction(min(1.0, budget_gb * 1e9 / total), index)
 
 
 def check_free_disk(folder: Path, needed: int, what: str) -> None:

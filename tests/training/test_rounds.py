@@ -172,16 +172,17 @@ def test_a_budget_is_of_a_gpu(start, tmp_path, monkeypatch):
     run = rounds(start, tmp_path / "budget", max_device_gb=2.0)
     with pytest.raises(ValueError, match="max_device_gb=2 is a budget of a GPU's memory"):
         run.run()
-    shares = []
+    limits = []
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
     monkeypatch.setattr(
         torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=8e9)
     )
     monkeypatch.setattr(
-        torch.cuda, "set_per_process_memory_fraction", lambda share, device: shares.append(share)
+        torch.cuda, "set_per_process_memory_fraction", lambda *given: limits.append(given)
     )
-    limit_device("cuda", 2.0)
-    limit_device("cuda", 100.0)
-    assert shares == [0.25, 1.0]
+    limit_device("cuda", 2.0)  # torch refuses "cuda" without a number here
+    limit_device("cuda:1", 100.0)
+    assert limits == [(0.25, 3), (1.0, 1)]
 
 
 def test_where_memory_runs_out_smaller_parts_give_the_same_steps(start, tmp_path, monkeypatch):
