@@ -14,14 +14,15 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from analyses.adaptation.attention import TEXT_PART
+from analyses.adaptation.attention import PARTS, TEXT_PART
 from analyses.adaptation.config import AdaptationConfig
+from analyses.adaptation.explorer_options import CONTEXT, INJECTED
 from analyses.adaptation.live import LiveText, Step, alpha_of
 from figures import TEMPLATE
 from lm_merge.spaces import Composed
 
 WIDTH = 720  # pixels
-PARTS = ("first token", "c0", "c1", TEXT_PART)
+SHOWN = (*dict.fromkeys(PARTS.values()), TEXT_PART)
 COLORS = {"original": "#0072B2", "injected": "#D55E00", "mixed": "#444444", "neither": "#999999"}
 WORDS = {
     "original": "expected under c0",
@@ -29,7 +30,6 @@ WORDS = {
     "mixed": "under both",
     "neither": "under neither",
 }
-CONTEXT, INJECTED = "[ a 3 b 7 f 12 h 0 ]", "[ a 5 b 1 f 9 h 2 ]"  # of the bundled models
 
 
 class AdaptationExplorer:
@@ -189,7 +189,7 @@ def _empty_curves() -> Any:
         line = {"color": color}
         trace = go.Scatter(name=name, mode="lines+markers", line=line, showlegend=False)
         grid.add_trace(trace, row=row, col=1)
-    for place, name in enumerate(PARTS):
+    for place, name in enumerate(SHOWN):
         line = {"color": layout.colorway[place]}
         grid.add_trace(go.Scatter(name=name, mode="lines", line=line), row=3, col=1)
     for row, title in enumerate(titles, start=1):

@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from analyses.adaptation.config import AdaptationConfig
 
+CONTEXT, INJECTED = "[ a 3 b 7 f 12 h 0 ]", "[ a 5 b 1 f 9 h 2 ]"  # of the bundled models
+
 
 class ExplorerOptions(BaseModel):
     """A system, the contexts that its text starts with, and the port of the page."""
@@ -16,8 +18,8 @@ class ExplorerOptions(BaseModel):
     system: str = Field(
         default="tiny-newest", description="a model, or a recipe's file; merges have a slider"
     )
-    context: str = Field(default="[ a 3 b 7 f 12 h 0 ]", description="c0, to begin with")
-    injected: str = Field(default="[ a 5 b 1 f 9 h 2 ]", description="c1, to begin with")
+    context: str = Field(default=CONTEXT, description="c0, to begin with")
+    injected: str = Field(default=INJECTED, description="c1, to begin with")
     prompt_template: str | None = Field(default=None, description="around c0, with {context}")
     injection_template: str | None = Field(default=None, description="around c1, with {context}")
     chat: bool = Field(default=False, description="put c0 into the host's chat template")

@@ -113,9 +113,7 @@ class LiveText:
         if self._looks:
             try:
                 return packed_rows(self.system, [runs], attention=True)[0]
-            except (
-                ValueError
-            ):  # shares that this attention has not; any other fault is raised again
+            except ValueError:  # attention without shares; another fault is raised below, too
                 self._looks = False
         return packed_rows(self.system, [runs])[0]
 

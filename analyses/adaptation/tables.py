@@ -12,10 +12,7 @@ from analyses.adaptation.conditions import CONTROLS
 from analyses.adaptation.config import AdaptationConfig
 from lm_merge.metrics import adaptation_gap, first_run, settled
 from lm_merge.statistics.equivalence import equivalence_test
-from lm_merge.statistics.intervals import (
-    clustered_interval,
-    wilson_interval,
-)
+from lm_merge.statistics.intervals import clustered_interval, wilson_interval
 from lm_merge.statistics.multiple_tests import holm
 from lm_merge.statistics.paired import paired_difference
 from lm_merge.statistics.survival import kaplan_meier, restricted_mean

@@ -7,8 +7,8 @@ import pytest
 
 import lm_merge as lm
 from analyses.adaptation.config import AdaptationConfig
-from analyses.adaptation.explorer import CONTEXT, INJECTED, AdaptationExplorer
-from analyses.adaptation.explorer_options import ExplorerOptions
+from analyses.adaptation.explorer import AdaptationExplorer
+from analyses.adaptation.explorer_options import CONTEXT, INJECTED, ExplorerOptions
 from analyses.adaptation.explorer_page import notebook
 from analyses.adaptation.live import LiveText
 
