@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from figures.columns import distinct, require_columns
-from figures.panel_grid import panel_grid
+from figures.panel_grid import panel_grid, without_legend
 from figures.template import BLUE, apply_template
 
 COLUMNS = ("seed", "layer", "importance")
@@ -45,7 +45,4 @@ def plot_importance_histogram(table: pd.DataFrame) -> go.Figure:
         title="Histogram of importances",
         subtitle=f"over components and single features at 0.75 · n = {n_seeds} seeds",
     )
-    grid.figure.update_layout(
-        height=TOP + grid.height + BOTTOM, margin={"t": TOP, "b": BOTTOM}, showlegend=False
-    )
-    return grid.figure
+    return without_legend(grid, top=TOP, bottom=BOTTOM)

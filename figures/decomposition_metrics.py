@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from figures.columns import distinct, require_columns
-from figures.panel_grid import panel_grid
+from figures.panel_grid import panel_grid, without_legend
 from figures.template import BLUE, apply_template
 
 COLUMNS = ("seed", "step", "metric", "value")
@@ -63,7 +63,4 @@ def plot_decomposition_metrics(
         title="Training of the decomposition",
         subtitle=f"one line a seed, n = {len(seeds)} · reconstruction in squared error, or nats a token",
     )
-    grid.figure.update_layout(
-        height=TOP + grid.height + BOTTOM, margin={"t": TOP, "b": BOTTOM}, showlegend=False
-    )
-    return grid.figure
+    return without_legend(grid, top=TOP, bottom=BOTTOM)

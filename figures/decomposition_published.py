@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from figures.columns import distinct, require_columns
-from figures.panel_grid import panel_grid
+from figures.panel_grid import panel_grid, without_legend
 from figures.template import BLUE, apply_template
 
 COLUMNS = (
@@ -61,7 +61,4 @@ def plot_decomposition_published(table: pd.DataFrame) -> go.Figure:
         title="Decomposition and published values",
         subtitle=f"mean ± standard deviation over seeds, failed ones included · {'; '.join(counts)}",
     )
-    grid.figure.update_layout(
-        height=TOP + grid.height + BOTTOM, margin={"t": TOP, "b": BOTTOM}, showlegend=False
-    )
-    return grid.figure
+    return without_legend(grid, top=TOP, bottom=BOTTOM)

@@ -33,3 +33,10 @@ def panel_grid(titles: Sequence[str], *, panel_height: int, gap: int) -> PanelGr
         for place in range(len(titles))
     ]
     return PanelGrid(figure, places, height)
+
+
+def without_legend(grid: PanelGrid, *, top: int, bottom: int) -> go.Figure:
+    """The figure, as high as its panels and the margins in pixels above and below them."""
+    margin = {"t": top, "b": bottom}
+    grid.figure.update_layout(height=top + grid.height + bottom, margin=margin, showlegend=False)
+    return grid.figure
