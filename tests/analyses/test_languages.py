@@ -261,6 +261,15 @@ def test_sources_of_a_target_in_the_study(data):
     assert chosen["all_but_target", None].names == ("de-DE", "et-EE", "nl-NL")
 
 
+def test_rounds_take_sources_by_name_or_by_similarity():
+    given = {"target": "nl-NL", "data": Path("data"), "locales": ("de-DE", "et-EE")}
+    RoundsConfig(**given)
+    with pytest.raises(ValueError, match="n_sources=2 chooses sources by similarity"):
+        RoundsConfig(**given, n_sources=2)
+    with pytest.raises(ValueError, match="give similarity or locales, and not both"):
+        RoundsConfig(**given, similarity=Path("similarity.csv"))
+
+
 @pytest.mark.slow
 def test_rounds_by_command(finished, data, tmp_path):
     root, _ = finished

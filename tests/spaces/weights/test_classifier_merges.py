@@ -14,7 +14,7 @@ from xlm_roberta import LABELS, TEXTS, write_classifiers
 
 import lm_merge as lm
 from lm_merge.coefficients.selection import select_by_hand
-from lm_merge.evaluation.selected_sources import merge_recipe
+from lm_merge.evaluation.selected_sources import combined, merge_recipe
 from lm_merge.models.classifier import Classifier, wrap_classifier
 from lm_merge.operators.data_based import fisher_mean, gram_mean
 from lm_merge.operators.weight_methods import WEIGHT_METHODS
@@ -233,6 +233,16 @@ def test_fisher_information_is_brought_to_one_norm_and_has_a_floor(tmp_path):
     without, _, _ = merge_in_memory({**given, "data": ("wake me", "play music")})
     name = "encoder.embed.weight"
     assert not torch.allclose(without[name], tensors[name])
+
+
+@pytest.mark.parametrize("method", ["linear", "soft"])
+def test_a_dtype_is_that_of_merges_votes_and_single_sources(method, folders):
+    models = {f"m{number}": str(folder) for number, folder in enumerate(folders[0])}
+    for names in (list(models), ["m0"]):
+        selection = select_by_hand("t", dict.fromkeys(names, 1.0))
+        model, _ = combined(selection, models, method, dtype="bfloat16")
+        parts = [model] if isinstance(model, Classifier) else model.classifiers
+        assert {part.model.dtype for part in parts} == {torch.bfloat16}
 
 
 def test_without_any_fisher_information_there_is_no_norm(tmp_path):
