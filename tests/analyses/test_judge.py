@@ -99,6 +99,7 @@ def test_a_judge_behind_an_endpoint_from_the_command_line(tmp_path, capsys):
     assert (folder / "judge_consistency.html").exists()
 
 
+@pytest.mark.slow
 def test_a_bundled_model_judges_end_to_end(tmp_path, capsys):
     (tmp_path / "short.jinja").write_text(SHORT)
     template = ("--template", str(tmp_path / "short.jinja"))
@@ -134,6 +135,7 @@ def test_a_replayed_judge_beside_another_gives_their_agreement(tmp_path):
     assert set(figures) == {"judge_consistency", "judge_agreement"}
 
 
+@pytest.mark.slow
 def test_judgments_lie_beside_the_record_and_fresh_ones_are_made_anew(
     tmp_path, monkeypatch, capsys
 ):

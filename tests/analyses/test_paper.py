@@ -88,6 +88,7 @@ def test_the_command_runs_the_experiments_of_a_recipe(
     assert len(list(tmp_path.glob("*-paper-*"))) == 1
 
 
+@pytest.mark.slow
 def test_recipe_decides_what_is_merged(tmp_path: Path) -> None:
     recipe = tmp_path / "mine.yaml"
     Recipe(host="tiny-instruct", donors=("tiny-coder",), layers={5: 0.5}).save(recipe)

@@ -66,6 +66,7 @@ def test_a_file_is_swept_collected_and_found(tmp_path, capsys):
     assert folders(runs, "sweep") == [folder]
 
 
+@pytest.mark.slow
 def test_a_failing_cell_sets_the_status_and_the_others_are_collected(tmp_path, capsys):
     runs, prompts = tmp_path / "runs", tmp_path / "prompts.txt"
     prompts.write_text("\n")  # holds no line of text

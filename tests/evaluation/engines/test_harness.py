@@ -126,6 +126,7 @@ def test_recipes_of_every_space_are_scored_and_speak(space):
     assert texts == composed.generate(prompts, max_new_tokens=64, do_sample=False)
 
 
+@pytest.mark.slow
 def test_generate_until_gives_the_text_of_merge_generate():
     merge = lm.compose({**RECIPE, "alpha": 0.5, "positions": "last"})
     prompts = [question for question, _, _ in QUESTIONS]
@@ -136,6 +137,7 @@ def test_generate_until_gives_the_text_of_merge_generate():
     assert texts == merge.generate(prompts, max_new_tokens=64, do_sample=False)
 
 
+@pytest.mark.slow
 def test_a_model_by_name_and_its_hooks_leave_no_trace(tiny_instruct):
     tokens = tiny_instruct.to_tokens("47+38 = ?").input_ids
     before = tiny_instruct(tokens)

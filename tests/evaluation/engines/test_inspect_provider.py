@@ -89,6 +89,7 @@ def test_a_model_alone_runs_by_name_and_max_tokens_is_reported(tmp_path):
     assert [sample.output.usage.output_tokens for sample in log.samples] == [1, 1]
 
 
+@pytest.mark.slow
 def test_what_it_cannot_do_is_refused(tmp_path):
     with pytest.raises(ValueError, match="model argument depth: unknown to lm_merge"):
         get_model("lm_merge/tiny-instruct", depth=3)

@@ -76,6 +76,7 @@ def test_no_more_calls_a_minute_than_allowed(tmp_path):
     assert time.monotonic() - started >= 5 * 0.05  # six calls, five gaps of 60 / 1200 s
 
 
+@pytest.mark.slow
 def test_slow_answers_are_given_up_and_asked_again(tmp_path):
     endpoint = HostileEndpoint(knows_the_answer, {"slow": 0.5}, seed=3, slow_s=0.6)
     with serving(endpoint) as url:

@@ -265,6 +265,7 @@ if os.fork() == 0:
     assert not alive
 
 
+@pytest.mark.slow
 def test_a_program_ends_with_a_caller_that_is_killed():
     mark = 600 + os.getpid() / 1e7
     call = f"run_program('import time; time.sleep(600)', '', SandboxLimits(wall_s={mark}))"
